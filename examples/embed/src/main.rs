@@ -1,0 +1,2 @@
+//! A policy host in thirty lines.
+fn main() {}

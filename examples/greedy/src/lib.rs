@@ -1,0 +1,1 @@
+//! The policy of the demo: fills executors one after the other.

@@ -1,0 +1,2 @@
+//! The policy-host command.
+fn main() {}

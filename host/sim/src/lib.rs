@@ -1,0 +1,1 @@
+//! The embedded cluster: workloads, executors and time for the policy host.

@@ -1,0 +1,1 @@
+//! Loads, swaps, guards and validates task-distribution policies while work keeps flowing.

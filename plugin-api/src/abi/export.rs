@@ -1,0 +1,366 @@
+//! The plugin's side: what [`export_policy!`](crate::export_policy) expands to. Every call is guarded here, before it
+//! reaches the boundary: a panic becomes a fault with its message.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use abi_stable::erased_types::TD_Opaque;
+use abi_stable::library::RootModuleResult;
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString, RVec};
+use async_ffi::{BorrowingFfiFuture, FutureExt};
+
+pub use abi_stable::library::{CheckTypeLayout, LibHeader};
+
+use super::guarded::{GuardedFuture, GuardedValue, guarded};
+use super::log;
+use super::raw::{
+    FilterBox, HostLinkRef, PluginModule, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawBlock, RawFault,
+    RawFilter, RawFilter_TO, RawPolicy, RawPolicy_TO, RawRound, RawSlots, RawState, fault,
+};
+use crate::binding::BoundTask;
+use crate::config;
+use crate::error::PolicyError;
+use crate::limits::Limits;
+use crate::observe::Observations;
+use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
+use crate::round::AvailableTaskSlots;
+
+/// What the host calls for one exported item.
+pub trait Factory: Send + Sync {
+    /// The name in `active.json`.
+    fn name(&self) -> &'static str;
+    /// `policy` or `filter`.
+    fn kind(&self) -> &'static str;
+    /// The JSON Schema of the config.
+    fn schema(&self) -> String;
+    /// Makes a policy.
+    ///
+    /// # Errors
+    /// What the constructor returned; `UNKNOWN_POLICY` when this is a filter.
+    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault>;
+    /// Makes a filter.
+    ///
+    /// # Errors
+    /// What the constructor returned; `UNKNOWN_POLICY` when this is a policy.
+    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault>;
+}
+
+/// Exports a [`DistributionPolicy`].
+pub struct PolicyFactory<P>(pub std::marker::PhantomData<fn() -> P>);
+/// Exports a [`TaskFilter`].
+pub struct FilterFactory<F>(pub std::marker::PhantomData<fn() -> F>);
+
+impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+    fn kind(&self) -> &'static str {
+        "policy"
+    }
+    fn schema(&self) -> String {
+        config::schema::<P::Config>()
+    }
+    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
+        let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, log::drop_panicked));
+        Ok(RawPolicy_TO::from_value(Exported { item: policy, name: P::NAME, generation }, TD_Opaque))
+    }
+    fn filter(&self, _: &str, _: u64) -> Result<FilterBox, RawFault> {
+        Err(wrong_kind(P::NAME, "a policy, not a filter"))
+    }
+}
+
+impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+    fn kind(&self) -> &'static str {
+        "filter"
+    }
+    fn schema(&self) -> String {
+        config::schema::<F::Config>()
+    }
+    fn policy(&self, _: &str, _: u64) -> Result<PolicyBox, RawFault> {
+        Err(wrong_kind(F::NAME, "a filter, not a policy"))
+    }
+    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
+        let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, log::drop_panicked));
+        Ok(RawFilter_TO::from_value(Exported { item: filter, name: F::NAME, generation }, TD_Opaque))
+    }
+}
+
+fn construct<T: FromConfig>(config: &str) -> Result<T, RawFault> {
+    let config = config::parse::<T::Config>(config).map_err(|e| RawFault {
+        kind: fault::INVALID_CONFIG,
+        message: e.message.into(),
+        line: e.line,
+        column: e.column,
+    })?;
+    T::from_config(config).map_err(to_raw)
+}
+
+fn raw_fault(kind: u32, message: impl Into<RString>) -> RawFault {
+    RawFault { kind, message: message.into(), line: 0, column: 0 }
+}
+
+fn wrong_kind(name: &str, is: &str) -> RawFault {
+    raw_fault(fault::UNKNOWN_POLICY, format!("{name} is {is}"))
+}
+
+fn panicked(message: String) -> RawFault {
+    raw_fault(fault::PANICKED, message)
+}
+
+fn to_raw(error: PolicyError) -> RawFault {
+    match error {
+        PolicyError::Declined(m) => raw_fault(fault::DECLINED, m),
+        PolicyError::Failed(m) => raw_fault(fault::FAILED, m),
+        PolicyError::InvalidConfig(m) => raw_fault(fault::INVALID_CONFIG, m),
+    }
+}
+
+/// An instance with its name and generation.
+struct Exported<T> {
+    item: Arc<GuardedValue<T>>,
+    name: &'static str,
+    generation: u64,
+}
+
+impl<T> Exported<T> {
+    fn call<R>(&self, call: impl FnOnce(&T) -> Result<R, RawFault>) -> RResult<R, RawFault> {
+        let result = log::on_behalf_of(self.name, self.generation, || guarded(|| call(&self.item)));
+        result.map_err(panicked).and_then(|r| r).into()
+    }
+}
+
+impl<T: Debug> Debug for Exported<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match guarded(|| format!("{:?}", &**self.item)) {
+            Ok(text) => f.write_str(&text),
+            Err(message) => write!(f, "{} (its Debug panicked: {message})", self.name),
+        }
+    }
+}
+
+impl<P: DistributionPolicy + 'static> RawPolicy for Exported<P> {
+    fn bind<'a>(
+        &'a self,
+        round: RawRound<'a>,
+        mut slots: RSliceMut<'a, RawSlots>,
+    ) -> BorrowingFfiFuture<'a, RawAnswer> {
+        let answer = async move {
+            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+            let slots: &mut [AvailableTaskSlots] = bytemuck::cast_slice_mut(slots.as_mut_slice());
+            let bound = self.item.bind_tasks(slots, &jobs).await.map_err(to_raw)?;
+            Ok(RVec::from(bytemuck::allocation::cast_vec::<BoundTask, RawBinding>(bound)))
+        };
+        let mut guarded = Box::pin(GuardedFuture::new(answer, log::drop_panicked));
+        std::future::poll_fn(move |cx| {
+            let poll = log::on_behalf_of(self.name, self.generation, || guarded.as_mut().poll(cx));
+            poll.map(|r| r.map_err(panicked).and_then(|r: Result<_, RawFault>| r).into())
+        })
+        .into_ffi()
+    }
+
+    fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
+        self.call(|policy| {
+            policy.observe(&read_batch(batch)?);
+            Ok(())
+        })
+    }
+
+    fn export_state(&self) -> RResult<RawState, RawFault> {
+        self.call(|policy| {
+            let state = policy.export_state();
+            let present = state.is_some();
+            let PolicyState { version, bytes } = state.unwrap_or_default();
+            Ok(RawState { present, version, bytes: bytes.into() })
+        })
+    }
+
+    fn import_state(&self, state: RawState) -> RResult<(), RawFault> {
+        let state = PolicyState { version: state.version, bytes: state.bytes.into() };
+        self.call(|policy| policy.import_state(&state).map_err(to_raw))
+    }
+}
+
+fn read_batch(batch: RawBlock<'_>) -> Result<Observations<'_>, RawFault> {
+    Observations::from_block(batch).map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))
+}
+
+impl<F: TaskFilter + 'static> RawFilter for Exported<F> {
+    fn filter(&self, round: RawRound<'_>, slots: RSlice<'_, RawSlots>) -> RResult<RVec<u64>, RawFault> {
+        self.call(|filter| {
+            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+            let slots: &[AvailableTaskSlots] = bytemuck::cast_slice(slots.as_slice());
+            let mut limits = Limits::unrestricted(jobs.stage_count(), jobs.executors().len());
+            filter.filter(slots, &jobs, &mut limits).map_err(to_raw)?;
+            // An empty answer stands for "no restriction".
+            Ok(if limits.is_unrestricted() { RVec::new() } else { limits.encode().words().into() })
+        })
+    }
+
+    fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
+        self.call(|filter| {
+            filter.observe(&read_batch(batch)?);
+            Ok(())
+        })
+    }
+}
+
+/// What one plugin exports: the macro makes one of these.
+pub struct Exports {
+    /// The version of the plugin's package.
+    pub version: &'static str,
+    /// Its policies and filters.
+    pub items: &'static [&'static dyn Factory],
+}
+
+impl Exports {
+    /// See [`PluginModule::describe`].
+    pub fn describe(&self) -> RResult<RString, RawFault> {
+        let described = guarded(|| {
+            let items = self.items.iter().map(|item| {
+                let schema: serde_json::Value = serde_json::from_str(&item.schema()).unwrap_or_default();
+                serde_json::json!({
+                    "name": item.name(), "kind": item.kind(), "version": self.version, "config_schema": schema,
+                })
+            });
+            serde_json::Value::from_iter(items).to_string()
+        });
+        described.map(RString::from).map_err(panicked).into()
+    }
+
+    /// See [`PluginModule::create_policy`].
+    pub fn create_policy(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<PolicyBox, RawFault> {
+        self.create(name.as_str(), generation, |item| item.policy(config.as_str(), generation))
+    }
+
+    /// See [`PluginModule::create_filter`].
+    pub fn create_filter(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<FilterBox, RawFault> {
+        self.create(name.as_str(), generation, |item| item.filter(config.as_str(), generation))
+    }
+
+    fn create<T>(
+        &self,
+        name: &str,
+        generation: u64,
+        make: impl FnOnce(&dyn Factory) -> Result<T, RawFault>,
+    ) -> RResult<T, RawFault> {
+        let Some(item) = self.items.iter().find(|item| item.name() == name) else {
+            return RErr(raw_fault(fault::UNKNOWN_POLICY, format!("this plugin exports no {name}")));
+        };
+        let made = log::on_behalf_of(item.name(), generation, || guarded(|| make(*item)));
+        match made.map_err(panicked).and_then(|r| r) {
+            Ok(made) => ROk(made),
+            Err(fault) => RErr(fault),
+        }
+    }
+}
+
+/// See [`PluginModule::init`].
+pub extern "C" fn init(host: HostLinkRef) {
+    // Installing a subscriber cannot panic; if it ever does, the plugin merely logs nowhere.
+    let _ = guarded(|| log::install(host));
+}
+
+/// Puts the root module together.
+#[must_use]
+pub fn module(
+    describe: extern "C" fn() -> RResult<RString, RawFault>,
+    create_policy: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<PolicyBox, RawFault>,
+    create_filter: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<FilterBox, RawFault>,
+) -> PluginModuleRef {
+    PluginModule {
+        api_major: super::API_MAJOR,
+        api_minor: super::API_MINOR,
+        init,
+        describe,
+        create_policy,
+        create_filter,
+    }
+    .leak_into_prefix()
+}
+
+/// Runs the root module's constructor, with panics caught.
+pub fn load_root(make: fn() -> PluginModuleRef) -> RootModuleResult {
+    abi_stable::library::__call_root_module_loader(make)
+}
+
+/// The header that the host looks for.
+#[must_use]
+pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHeader {
+    // SAFETY: the constructor passed here is the macro's: it returns the prefix of a `PluginModule`, whose layout the
+    // header records from the same type.
+    unsafe { LibHeader::from_constructor::<PluginModuleRef>(constructor, CheckTypeLayout::Yes) }
+}
+
+/// Exports policies and filters from a `cdylib` crate: the one line that makes a plugin.
+///
+/// Each type implements [`FromConfig`](crate::FromConfig) and
+/// [`DistributionPolicy`](crate::DistributionPolicy) or [`TaskFilter`](crate::TaskFilter).
+///
+/// ```ignore
+/// policy_plugin_api::export_policy! { policies: [FirstFit], filters: [OfficeHours] }
+/// ```
+#[macro_export]
+macro_rules! export_policy {
+    ($(policies: [$($policy:ty),* $(,)?])? $(,)? $(filters: [$($filter:ty),* $(,)?])? $(,)?) => {
+        const _: () = {
+            use $crate::abi::export as __export;
+
+            static EXPORTS: __export::Exports = __export::Exports {
+                version: ::core::env!("CARGO_PKG_VERSION"),
+                items: &[
+                    $($(&__export::PolicyFactory::<$policy>(::core::marker::PhantomData),)*)?
+                    $($(&__export::FilterFactory::<$filter>(::core::marker::PhantomData),)*)?
+                ],
+            };
+
+            extern "C" fn describe() -> __export::Described {
+                EXPORTS.describe()
+            }
+            extern "C" fn create_policy(
+                name: __export::Text<'_>,
+                config: __export::Text<'_>,
+                generation: u64,
+            ) -> __export::CreatedPolicy {
+                EXPORTS.create_policy(name, config, generation)
+            }
+            extern "C" fn create_filter(
+                name: __export::Text<'_>,
+                config: __export::Text<'_>,
+                generation: u64,
+            ) -> __export::CreatedFilter {
+                EXPORTS.create_filter(name, config, generation)
+            }
+            fn root() -> $crate::abi::PluginModuleRef {
+                __export::module(describe, create_policy, create_filter)
+            }
+            extern "C" fn load() -> __export::Loaded {
+                __export::load_root(root)
+            }
+
+            #[unsafe(export_name = "POLICY_PLUGIN_ROOT")]
+            static ROOT: __export::LibHeader = __export::header(load);
+
+            #[unsafe(export_name = "POLICY_PLUGIN_MANIFEST")]
+            #[used]
+            static MANIFEST: $crate::abi::manifest::Manifest = $crate::abi::manifest::Manifest::new(
+                ::core::env!("CARGO_PKG_NAME"),
+                ::core::env!("CARGO_PKG_VERSION"),
+            );
+        };
+    };
+}
+
+/// Names for the macro's signatures.
+pub type Described = RResult<RString, RawFault>;
+/// Names for the macro's signatures.
+pub type CreatedPolicy = RResult<PolicyBox, RawFault>;
+/// Names for the macro's signatures.
+pub type CreatedFilter = RResult<FilterBox, RawFault>;
+/// Names for the macro's signatures.
+pub type Text<'a> = RStr<'a>;
+/// Names for the macro's signatures.
+pub type Loaded = RootModuleResult;

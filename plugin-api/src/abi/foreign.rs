@@ -1,0 +1,251 @@
+//! The host's side: loaded policies as safe Rust. Nothing here opens a library; the host's `load/dl.rs` does.
+
+use std::fmt::{self, Debug};
+use std::future::Future;
+
+use abi_stable::std_types::{RSlice, RSliceMut, RStr, RVec};
+use serde::Deserialize;
+
+use super::log;
+use super::raw::{FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawBlock, RawFault, RawRound, RawState, fault};
+use crate::binding::BoundTask;
+use crate::block::{BlockKind, BlockView};
+use crate::limits::Limits;
+use crate::policy::PolicyState;
+use crate::round::AvailableTaskSlots;
+
+/// Why a plugin gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyFault {
+    /// The policy has no say in this round.
+    #[error("declined: {0}")]
+    Declined(String),
+    /// The policy returned an error.
+    #[error("{0}")]
+    Failed(String),
+    /// The config does not fit; line and column (from 1) in the config text, 0 where unknown.
+    #[error("{message}")]
+    InvalidConfig {
+        /// What is wrong.
+        message: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column, from 1.
+        column: u32,
+    },
+    /// Plugin code panicked; the panic was caught in the plugin.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// Host and plugin did not understand each other.
+    #[error("broken protocol: {0}")]
+    Protocol(String),
+}
+
+impl From<RawFault> for PolicyFault {
+    fn from(raw: RawFault) -> Self {
+        let message = raw.message.into_string();
+        match raw.kind {
+            fault::DECLINED => Self::Declined(message),
+            fault::FAILED => Self::Failed(message),
+            fault::INVALID_CONFIG => Self::InvalidConfig { message, line: raw.line, column: raw.column },
+            fault::PANICKED => Self::Panicked(message),
+            _ => Self::Protocol(message),
+        }
+    }
+}
+
+/// An answer as it came: not validated yet.
+pub struct Proposal(RVec<RawBinding>);
+
+impl Proposal {
+    /// The rows.
+    #[inline]
+    #[must_use]
+    pub fn rows(&self) -> &[BoundTask] {
+        bytemuck::cast_slice(self.0.as_slice())
+    }
+}
+
+impl From<Vec<BoundTask>> for Proposal {
+    fn from(rows: Vec<BoundTask>) -> Self {
+        Self(RVec::from(bytemuck::allocation::cast_vec::<BoundTask, RawBinding>(rows)))
+    }
+}
+
+impl Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.rows()).finish()
+    }
+}
+
+/// What a plugin says it exports.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Description {
+    /// The name in `active.json`.
+    pub name: String,
+    /// `policy` or `filter`; later versions may know more kinds.
+    pub kind: String,
+    /// The version of the plugin's package.
+    pub version: String,
+    /// The JSON Schema of the config.
+    #[serde(default)]
+    pub config_schema: serde_json::Value,
+}
+
+/// A loaded plugin.
+#[derive(Clone, Copy)]
+pub struct ForeignModule(PluginModuleRef);
+
+impl ForeignModule {
+    /// Takes a root module whose layout was checked, and links it to the host.
+    #[must_use]
+    pub fn new(root: PluginModuleRef) -> Self {
+        root.init()(log::host_link());
+        Self(root)
+    }
+
+    /// The API version that the plugin was built against: major, minor.
+    #[must_use]
+    pub fn api_version(&self) -> (u32, u32) {
+        (self.0.api_major(), self.0.api_minor())
+    }
+
+    /// What the plugin exports.
+    ///
+    /// # Errors
+    /// When the plugin panics, or answers with something else than descriptions.
+    pub fn describe(&self) -> Result<Vec<Description>, PolicyFault> {
+        let text = self.0.describe()().into_result()?;
+        serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(format!("descriptions: {e}")))
+    }
+
+    /// Makes a policy.
+    ///
+    /// # Errors
+    /// What the constructor returned, or its panic.
+    pub fn create_policy(&self, name: &str, config: &str, generation: u64) -> Result<ForeignPolicy, PolicyFault> {
+        let made = self.0.create_policy()(RStr::from_str(name), RStr::from_str(config), generation);
+        Ok(ForeignPolicy(made.into_result()?))
+    }
+
+    /// Makes a filter.
+    ///
+    /// # Errors
+    /// What the constructor returned, or its panic.
+    pub fn create_filter(&self, name: &str, config: &str, generation: u64) -> Result<ForeignFilter, PolicyFault> {
+        let made = self.0.create_filter()(RStr::from_str(name), RStr::from_str(config), generation);
+        Ok(ForeignFilter(made.into_result()?))
+    }
+}
+
+impl Debug for ForeignModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignModule").field("api_version", &self.api_version()).finish_non_exhaustive()
+    }
+}
+
+/// A policy that lives in a plugin. Dropping it runs plugin code: see [`ForeignPolicy::close`].
+pub struct ForeignPolicy(PolicyBox);
+
+impl ForeignPolicy {
+    /// Asks for an answer. The future borrows everything it reads until it is dropped.
+    pub fn bind<'a>(
+        &'a self,
+        round: RawRound<'a>,
+        slots: &'a mut [AvailableTaskSlots],
+    ) -> impl Future<Output = Result<Proposal, PolicyFault>> + Send + Unpin + use<'a> {
+        let mut call = self.0.bind(round, RSliceMut::from_mut_slice(bytemuck::cast_slice_mut(slots)));
+        std::future::poll_fn(move |cx| {
+            std::pin::Pin::new(&mut call).poll(cx).map(|r| r.into_result().map(Proposal).map_err(PolicyFault::from))
+        })
+    }
+
+    /// Delivers observations.
+    ///
+    /// # Errors
+    /// When the plugin panics.
+    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    }
+
+    /// Asks for the state to hand over.
+    ///
+    /// # Errors
+    /// When the plugin panics.
+    pub fn export_state(&self) -> Result<Option<PolicyState>, PolicyFault> {
+        let state = self.0.export_state().into_result()?;
+        Ok(state.present.then(|| PolicyState { version: state.version, bytes: state.bytes.into() }))
+    }
+
+    /// Offers the state of the predecessor.
+    ///
+    /// # Errors
+    /// What the policy answered: a refusal means a cold start.
+    pub fn import_state(&self, state: &PolicyState) -> Result<(), PolicyFault> {
+        let state = RawState { present: true, version: state.version, bytes: state.bytes.as_slice().into() };
+        self.0.import_state(state).into_result().map_err(PolicyFault::from)
+    }
+
+    /// Drops the policy.
+    ///
+    /// # Errors
+    /// The message, when its destructor panicked.
+    pub fn close(self) -> Result<(), PolicyFault> {
+        drop(self);
+        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+    }
+}
+
+impl Debug for ForeignPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&self.0, f)
+    }
+}
+
+/// A filter that lives in a plugin. Dropping it runs plugin code: see [`ForeignFilter::close`].
+pub struct ForeignFilter(FilterBox);
+
+impl ForeignFilter {
+    /// Asks for the limits of a round of `stages` stages and `executors` executors.
+    ///
+    /// # Errors
+    /// What the filter answered, its panic, or limits that do not fit the round.
+    pub fn filter(
+        &self,
+        round: RawRound<'_>,
+        slots: &[AvailableTaskSlots],
+        (stages, executors): (usize, usize),
+    ) -> Result<Limits, PolicyFault> {
+        let words = self.0.filter(round, RSlice::from_slice(bytemuck::cast_slice(slots))).into_result()?;
+        if words.is_empty() {
+            return Ok(Limits::unrestricted(stages, executors));
+        }
+        BlockView::parse(&words, BlockKind::Limits)
+            .and_then(|block| Limits::decode(block, stages, executors))
+            .map_err(|e| PolicyFault::Protocol(format!("limits: {e}")))
+    }
+
+    /// Delivers observations.
+    ///
+    /// # Errors
+    /// When the plugin panics.
+    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    }
+
+    /// Drops the filter.
+    ///
+    /// # Errors
+    /// The message, when its destructor panicked.
+    pub fn close(self) -> Result<(), PolicyFault> {
+        drop(self);
+        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+    }
+}
+
+impl Debug for ForeignFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&self.0, f)
+    }
+}

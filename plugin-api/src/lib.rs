@@ -1,0 +1,104 @@
+//! What a task-distribution policy sees, what it answers, and how it becomes a plugin.
+//!
+//! # The contract on one page
+//! A scheduler has executors with free slots and jobs with pending tasks. Every time something changed it starts a
+//! *round*: it asks the active policy once which pending task goes to which executor.
+//!
+//! - **Input**: the executors with something free, as scratch the policy may count down ([`AvailableTaskSlots`]); and
+//!   everything else ([`RunningJobs`]): executors, tenants, jobs, stages, pending tasks, limits set by filters, the
+//!   time, a seed. All of it in a fixed order, all of it borrowed, none of it to be kept beyond the call.
+//! - **Output**: rows of (task, executor) ([`BoundTask`]). Intentions, not effects: the host validates all rows
+//!   ([`contract`]) and applies all of them or none.
+//! - **Determinism**: the same rounds give the same answers. No clock, no I/O, no threads, no blocking: time, seed and
+//!   round number are inputs.
+//! - **Failure**: an error, a panic, an illegal answer or a missed deadline costs one round, bound by the host's
+//!   fallback, and takes the policy out of service. [`PolicyError::Declined`] is not a failure.
+//!
+//! Limits, stated first: a plugin is trusted code in the host's process (in the `inline` and `thread` lanes). The host
+//! catches panics, refuses illegal answers and cuts off calls that take too long; it cannot survive a plugin that
+//! writes over foreign memory, overflows its stack or exits the process. `policy-host check` finds many such plugins
+//! beforehand, in a process of its own.
+//!
+//! # A complete policy
+//! ```
+//! use policy_plugin_api::prelude::*;
+//!
+//! /// Fills the first executor that has room, then the next.
+//! #[derive(Debug)]
+//! struct FirstFit;
+//!
+//! impl FromConfig for FirstFit {
+//!     const NAME: &'static str = "first-fit";
+//!     type Config = NoConfig;
+//!
+//!     fn from_config(_: NoConfig) -> Result<Self> {
+//!         Ok(Self)
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl DistributionPolicy for FirstFit {
+//!     async fn bind_tasks(
+//!         &self,
+//!         slots: &mut [AvailableTaskSlots],
+//!         running_jobs: &RunningJobs<'_>,
+//!     ) -> Result<Vec<BoundTask>> {
+//!         let mut bound = Vec::with_capacity(running_jobs.bindable());
+//!         for stage in running_jobs.stages() {
+//!             for task in stage.pending() {
+//!                 let Some(slot) = slots.iter_mut().find(|s| s.slots >= task.vcores()) else {
+//!                     return Ok(bound);
+//!                 };
+//!                 slot.slots -= task.vcores();
+//!                 bound.push(BoundTask::new(task.id(), slot.executor));
+//!             }
+//!         }
+//!         Ok(bound)
+//!     }
+//! }
+//!
+//! // In a crate of `crate-type = ["cdylib"]`:
+//! policy_plugin_api::export_policy! { policies: [FirstFit] }
+//! # fn main() {}
+//! ```
+//! Drop the built library into the plugin directory, write `{"policy": "first-fit"}` into its `active.json`, done.
+//! (This policy ignores the limits of filters; behind a filter its answer would be refused. The test kit's conformance
+//! suite finds such things.)
+
+pub mod abi;
+pub mod assemble;
+pub mod binding;
+pub mod block;
+pub mod columns;
+pub mod config;
+pub mod contract;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod observe;
+pub mod policy;
+pub mod round;
+
+pub use binding::BoundTask;
+pub use error::{PolicyError, Result};
+pub use ids::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
+pub use limits::Limits;
+pub use policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
+pub use round::{AvailableTaskSlots, RunningJobs};
+
+/// `schemars`, as this crate uses it: derive `JsonSchema` for a config type with
+/// `#[schemars(crate = "policy_plugin_api::schemars")]`, or depend on schemars 1 yourself.
+pub use schemars;
+
+/// Everything that a policy's source needs.
+pub mod prelude {
+    pub use crate::binding::BoundTask;
+    pub use crate::config::NoConfig;
+    pub use crate::error::{PolicyError, Result};
+    pub use crate::ids::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
+    pub use crate::limits::Limits;
+    pub use crate::observe::{Observation, ObservationKind, Observations};
+    pub use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
+    pub use crate::round::{AvailableTaskSlots, Executor, Executors, Job, RunningJobs, Stage, Task, Tenant};
+    pub use async_trait::async_trait;
+}

@@ -1,0 +1,1 @@
+//! Round builders, generators and the conformance suite for authors of policies.

@@ -1,0 +1,1 @@
+//! Packs the executor with most free slots first.

@@ -1,0 +1,1 @@
+//! Pure parts that the bundled policies and the built-ins of the host share.

@@ -1,0 +1,1 @@
+//! One task to each executor in turn.

@@ -1,0 +1,1 @@
+//! A filter: hard caps on what a tenant may hold.

@@ -1,0 +1,1 @@
+//! The promises of the host, tested where they are made.
