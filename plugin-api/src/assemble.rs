@@ -574,7 +574,7 @@ impl Round {
     /// # Panics
     /// If `stages` is not what [`Round::stage_refs`] of this round returned.
     #[must_use]
-    pub fn view<'a>(&'a self, stages: &'a StageRefs<'a>) -> RunningJobs<'a> {
+    pub fn view<'a>(&'a self, stages: &'a StageRefs<'_>) -> RunningJobs<'a> {
         RunningJobs::from_blocks(RawBlock::new(&self.body), RawBlock::new(&self.roster.block), stages, None)
             .expect("a round built here is well formed")
     }

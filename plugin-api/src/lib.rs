@@ -69,6 +69,7 @@ pub mod abi;
 pub mod assemble;
 pub mod binding;
 pub mod block;
+pub mod canned;
 pub mod columns;
 pub mod config;
 pub mod contract;

@@ -130,7 +130,8 @@ impl Limits {
     pub fn decode(block: BlockView<'_>, stages: usize, executors: usize) -> Result<Self, BlockError> {
         let view = LimitsView::new(block, stages, executors)?;
         let mut limits = Self::unrestricted(stages, executors);
-        if !view.stage_mask.is_empty() {
+        // Without executors a mask has no words, and there is nothing to narrow.
+        if !view.stage_mask.is_empty() && executors > 0 {
             limits.stage_mask = view.stage_mask.to_vec();
             limits.masks = view.masks.chunks(executors.div_ceil(64).max(1)).map(Into::into).collect();
         }
@@ -307,5 +308,14 @@ mod tests {
         let view = BlockView::parse(block.words(), BlockKind::Limits).unwrap();
         assert!(Limits::decode(view, 2, 70).is_err());
         assert!(Limits::decode(view, 3, 300).is_err());
+    }
+
+    #[test]
+    fn limits_of_a_round_without_executors_can_be_intersected() {
+        let mut limits = Limits::unrestricted(2, 0);
+        limits.allow_only(StageId(1), []);
+        let mut all = Limits::unrestricted(2, 0);
+        all.intersect(&through_a_block(&limits));
+        assert!(all.is_unrestricted());
     }
 }

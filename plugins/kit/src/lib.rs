@@ -1,1 +1,39 @@
-//! Pure parts that the bundled policies and the built-ins of the host share.
+//! The plain part of policies: complete policies without an ABI, and the parts that they share.
+//!
+//! The host compiles [`Bias`] and [`RoundRobin`] in as its fallbacks, and each bundled plugin exports one of these types;
+//! nothing here loads, exports or logs. A policy's file holds its rule and its config; what several rules need stands in
+//! a module of its own:
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`demand`] | what a task takes of an executor |
+//! | [`gate`] | the limits of filters, counted down while a policy binds |
+//! | [`pending`] | a stage's pending tasks, drawn run by run or walked one by one |
+//! | [`first_fit`] | fills executors in a given order: the whole of bias, the remainder of the others |
+//! | [`ring`] | the consistent-hash ring, kept across rounds |
+//! | [`pattern`] | names with `*` in configs |
+//!
+//! Rules that hold for every policy here:
+//! - **Order**: stages are served in the contract's order, tasks by index.
+//! - **Tasks that do not fit** are passed over. A stage whose tasks all take the same stops at the first task that fits
+//!   on no executor; of stages with mixed tasks, at most [`pending::MAX_PASSED_OVER`] tasks a round are passed over, then
+//!   such a stage stops at the first, too. A round never costs more because more tasks wait.
+//! - **Work conservation**: while a pending one-vcore task that takes no memory and is under no limit is left, no
+//!   executor has a free vcore ([`Binding`] excepted, which is asked to let tasks wait).
+#![forbid(unsafe_code)]
+
+pub mod bias;
+pub mod binding;
+pub mod consistent_hash;
+pub mod demand;
+pub mod first_fit;
+pub mod gate;
+pub mod pattern;
+pub mod pending;
+pub mod ring;
+pub mod round_robin;
+
+pub use bias::Bias;
+pub use binding::Binding;
+pub use consistent_hash::ConsistentHash;
+pub use round_robin::RoundRobin;

@@ -1,0 +1,209 @@
+//! `consistent-hash`: tasks that read the same data go to the same executor, within bounds.
+//!
+//! A task's key has a home on a ring of executors ([`crate::ring`]); it goes there, or, when that executor is full or
+//! has more than its bounded share, to the next one on the ring that is not. Consistent hashing with bounded loads:
+//! Mirrokni, Thorup, Zadimoghaddam, arXiv 1608.01350; the knob is that of HAProxy's `hash-balance-factor`.
+
+use std::sync::{Mutex, PoisonError};
+
+use policy_plugin_api::assemble::key_hash;
+use policy_plugin_api::prelude::*;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::demand::{Demand, Hints};
+use crate::first_fit::FirstFit;
+use crate::gate::{Gate, Pass};
+use crate::pending::walk;
+use crate::ring::{MAX_POINTS, Ring};
+
+/// Points of the ring that are tried for one task. A task that has found no room by then is far from home wherever it
+/// goes, and goes to the executor with most free vcores that is within its bound.
+pub const MAX_PROBES: usize = 256;
+
+/// The knobs of [`ConsistentHash`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsistentHashConfig {
+    /// The most load an executor may have, in percent of its fair share by capacity; 0 for no bound, else at least 100.
+    /// Lower balances better, higher keeps more tasks at home.
+    pub balance_factor_percent: u32,
+    /// Points on the ring for an executor of the largest class, 1 to 1000; smaller executors get fewer, in proportion.
+    /// More points spread keys more evenly (relative deviation 1/sqrt(points)) and take 16 bytes each.
+    pub points: u32,
+}
+
+impl Default for ConsistentHashConfig {
+    fn default() -> Self {
+        Self { balance_factor_percent: 125, points: 100 }
+    }
+}
+
+/// Tasks of one key to one executor, with bounded loads.
+///
+/// For caches on executors: a key keeps its executor when others come and go. Tasks without key go as under `bias`.
+/// Deterministic, and the same in every process: keys and names are hashed, never numbers. Work conserving. The share of
+/// an executor counts what it already runs. Cost: O(executors) a round and one look-up a task (about 80 ns with 10,000
+/// executors); the ring is kept and brought up to date when the roster changes.
+#[derive(Debug)]
+pub struct ConsistentHash {
+    config: ConsistentHashConfig,
+    kept: Mutex<Kept>,
+}
+
+/// What outlives a round: the ring, and memory.
+#[derive(Debug, Default)]
+struct Kept {
+    ring: Ring,
+    /// Where an executor stands among the free ones of the round, by uid; `NOWHERE` for the others.
+    seat_of: Vec<u32>,
+    /// Vcores up to the executor's bound, by seat.
+    bounds: Vec<u32>,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl FromConfig for ConsistentHash {
+    const NAME: &'static str = "consistent-hash";
+    type Config = ConsistentHashConfig;
+
+    fn from_config(config: ConsistentHashConfig) -> Result<Self> {
+        if (1..100).contains(&config.balance_factor_percent) {
+            return Err(PolicyError::invalid_config(format!(
+                "balance_factor_percent is {}: less than a fair share for each leaves tasks without executor; \
+                 0 or at least 100",
+                config.balance_factor_percent
+            )));
+        }
+        if !(1..=MAX_POINTS).contains(&config.points) {
+            let points = config.points;
+            return Err(PolicyError::invalid_config(format!("points is {points}: 1 to {MAX_POINTS}")));
+        }
+        Ok(Self { config, kept: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl DistributionPolicy for ConsistentHash {
+    async fn bind_tasks(
+        &self,
+        slots: &mut [AvailableTaskSlots],
+        running_jobs: &RunningJobs<'_>,
+    ) -> Result<Vec<BoundTask>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = Vec::with_capacity(running_jobs.bindable());
+        let mut gate = Gate::new(running_jobs);
+        let executors = FirstFit::most_free_first(slots);
+        let keyed = keyed_vcores(running_jobs);
+        if keyed > 0 {
+            kept.ring.update(&running_jobs.executors(), self.config.points);
+            kept.seat(running_jobs, &executors, keyed, self.config.balance_factor_percent);
+        }
+        let Kept { ring, seat_of, bounds } = &mut *kept;
+        let mut hashed = Hashed { executors, ring, seat_of, bounds, hints: Hints::default(), passed_over: 0 };
+        for stage in running_jobs.stages() {
+            if hashed.executors.is_exhausted() {
+                break;
+            }
+            let pass = gate.pass(stage.id());
+            if stage.has_keys() {
+                hashed.bind(&stage, &mut gate, &pass, &mut answer);
+            } else {
+                hashed.executors.bind(&stage, &mut gate, &pass, &mut answer);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Vcores that tasks with keys can take in this round: no more than are free. Tasks of mixed stages count as one vcore.
+fn keyed_vcores(jobs: &RunningJobs<'_>) -> u64 {
+    let free: u64 = jobs.executors().free_vcores().iter().map(|&v| u64::from(v)).sum();
+    let mut keyed = 0;
+    for stage in jobs.stages().filter(|stage| stage.has_keys()) {
+        keyed += u64::from(stage.pending_count()) * u64::from(stage.uniform_vcores().unwrap_or(1));
+        if keyed >= free {
+            return free;
+        }
+    }
+    keyed
+}
+
+impl Kept {
+    /// Seats the free executors of the round and computes their bounds: `ceil(factor * m * w / W)` with m the vcores in
+    /// use once this round is bound, w the capacity of the executor and W that of all, less what it has in use.
+    fn seat(&mut self, jobs: &RunningJobs<'_>, free: &FirstFit<'_>, keyed: u64, factor_percent: u32) {
+        let executors = jobs.executors();
+        let known = executors.uids().iter().copied().max().map_or(0, |uid| uid as usize + 1);
+        self.seat_of.clear();
+        self.seat_of.resize(known, NOWHERE);
+        let weights = || executors.vcores().iter().map(|&v| u128::from(v.max(1)));
+        let all: u128 = weights().sum::<u128>().max(1);
+        let used = |vcores: u32, free: u32| u64::from(vcores.saturating_sub(free));
+        let in_use: u64 = executors.vcores().iter().zip(executors.free_vcores()).map(|(&v, &f)| used(v, f)).sum();
+        let load = u128::from(in_use + keyed) * u128::from(factor_percent);
+        self.bounds.clear();
+        for (seat, slot) in free.slots().iter().enumerate() {
+            let executor = executors.get(slot.executor);
+            self.seat_of[executor.uid().index()] = seat as u32;
+            let bound = (load * u128::from(executor.vcores().max(1))).div_ceil(all * 100);
+            let own = u128::from(used(executor.vcores(), executor.free_vcores()));
+            let left = if factor_percent == 0 { u128::MAX } else { bound.saturating_sub(own) };
+            self.bounds.push(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// One round under way.
+struct Hashed<'s, 'k> {
+    executors: FirstFit<'s>,
+    ring: &'k Ring,
+    seat_of: &'k [u32],
+    bounds: &'k mut [u32],
+    /// For searches among executors within their bounds.
+    hints: Hints,
+    passed_over: u32,
+}
+
+impl Hashed<'_, '_> {
+    fn bind(&mut self, stage: &Stage<'_>, gate: &mut Gate<'_>, pass: &Pass<'_>, answer: &mut Vec<BoundTask>) {
+        let (hashes, keyless) = (stage.key_hashes(), key_hash(""));
+        let mut own = (!pass.allows_all()).then(|| (Hints::default(), Hints::default()));
+        let mut passed_over = self.passed_over;
+        walk(stage, gate, pass, &mut passed_over, answer, |index, demand| {
+            let key = hashes.get(index as usize).copied().filter(|&key| key != keyless);
+            let (own_within, own_any) = own.as_mut().map_or((None, None), |(a, b)| (Some(a), Some(b)));
+            let at_home = key.and_then(|key| self.probe(key, demand, pass));
+            let found = at_home.or_else(|| key.and_then(|_| self.within_bounds(demand, pass, own_within)));
+            found.or_else(|| self.executors.place(demand, pass, own_any))
+        });
+        self.passed_over = passed_over;
+    }
+
+    /// The first executor on the ring, from the key's home on, that has room and is within its bound.
+    #[inline]
+    fn probe(&mut self, key: u64, demand: Demand, pass: &Pass<'_>) -> Option<ExecutorId> {
+        let seats = self.ring.from(key).take(MAX_PROBES).map(|uid| self.seat_of[uid as usize]);
+        let found = seats.filter(|&seat| seat != NOWHERE).map(|seat| seat as usize).find(|&seat| {
+            let slot = &self.executors.slots()[seat];
+            self.bounds[seat] >= demand.vcores && demand.fits(slot) && pass.allows(slot.executor)
+        })?;
+        Some(self.take(found, demand))
+    }
+
+    /// The first executor, by free vcores at the start of the round, that has room and is within its bound.
+    fn within_bounds(&mut self, demand: Demand, pass: &Pass<'_>, own: Option<&mut Hints>) -> Option<ExecutorId> {
+        let hints = own.unwrap_or(&mut self.hints);
+        let (slots, start) = (self.executors.slots(), hints.start(demand));
+        let found = (start..slots.len()).find(|&seat| {
+            self.bounds[seat] >= demand.vcores && demand.fits(&slots[seat]) && pass.allows(slots[seat].executor)
+        });
+        hints.note(demand, found.unwrap_or(slots.len()));
+        found.map(|seat| self.take(seat, demand))
+    }
+
+    fn take(&mut self, seat: usize, demand: Demand) -> ExecutorId {
+        self.bounds[seat] -= demand.vcores;
+        self.executors.take(seat, demand)
+    }
+}
