@@ -1,0 +1,281 @@
+//! `active.json`: what an operator asks for. Read, checked and located here; carried out by the control task.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::fallback::BuiltIn;
+use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE};
+
+/// The name of the file.
+pub const ACTIVE_FILE: &str = "active.json";
+
+/// Where a policy runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LaneKind {
+    /// On the caller's task: cheapest, no protection from a call that blocks.
+    Inline,
+    /// On a thread of the policy's own: past the deadline the round falls back.
+    #[default]
+    Thread,
+}
+
+impl LaneKind {
+    /// As it stands in `active.json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Thread => "thread",
+        }
+    }
+}
+
+/// The shape of `active.json`, for its JSON Schema.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "active.json", description = "Which policy answers the rounds of this host, and how.")]
+struct ActiveFile<'a> {
+    /// The policy's name: of a library in the plugin directory, or of a built-in.
+    policy: String,
+    /// The policy's configuration; `policy-host list --json` shows its schema.
+    #[serde(default, borrow)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    config: Option<&'a RawValue>,
+    /// Filters that narrow what the policy may do; all of them must agree.
+    #[serde(default, borrow)]
+    filters: Vec<FilterEntry<'a>>,
+    /// The built-in that binds a round when the policy cannot.
+    #[serde(default)]
+    fallback: BuiltIn,
+    /// Where the policy runs.
+    #[serde(default)]
+    lane: Option<LaneKind>,
+    /// How long a round may take, in milliseconds, from when the policy's thread picks it up.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 60_000))]
+    deadline_ms: Option<u64>,
+    /// Candidates that see the same rounds without effect.
+    #[serde(default, borrow)]
+    shadow: Vec<FilterEntry<'a>>,
+}
+
+/// A filter of `active.json`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FilterEntry<'a> {
+    /// The filter's name.
+    policy: String,
+    /// The filter's configuration.
+    #[serde(default, borrow)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    config: Option<&'a RawValue>,
+}
+
+/// A policy or filter with its config, as an operator asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name.
+    pub name: String,
+    /// The config as JSON text; empty for none.
+    pub config: String,
+    /// Where the config's text begins in `active.json`: line and column, from 1.
+    pub place: (u32, u32),
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// The policy.
+    pub policy: Wanted,
+    /// The filters, in the order of the file.
+    pub filters: Vec<Wanted>,
+    /// Binds a round when the policy cannot.
+    pub fallback: BuiltIn,
+    /// Where the policy runs; `None` for the host's default.
+    pub lane: Option<LaneKind>,
+    /// The deadline of a round in milliseconds; `None` for the host's default.
+    pub deadline_ms: Option<u64>,
+}
+
+/// Why an `active.json` was refused: what was active stays active.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActivationError {
+    /// Not JSON, an unknown key, or a wrong type.
+    #[error("{ACTIVE_FILE}:{line}:{column}: {message}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not UTF-8.
+    #[error("{ACTIVE_FILE}: is not UTF-8 from byte {valid_up_to} on")]
+    NotText {
+        /// Bytes that are.
+        valid_up_to: usize,
+    },
+    /// A value that makes no sense.
+    #[error("{ACTIVE_FILE}: {message}")]
+    Value {
+        /// Which, why, and what is allowed.
+        message: String,
+    },
+    /// A policy or filter that nobody provides.
+    #[error("{ACTIVE_FILE}: no {kind} is called {name}; there are: {known}")]
+    Unknown {
+        /// `policy` or `filter`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A config that breaks the policy's schema.
+    #[error("{ACTIVE_FILE}:{line}:{column}: config of {name}: {message}")]
+    Config {
+        /// The policy or filter.
+        name: String,
+        /// Line in `active.json`, from 1.
+        line: u32,
+        /// Column, from 1.
+        column: u32,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl ActivationError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } | Self::NotText { .. } => "active-file-syntax",
+            Self::Value { .. } => "active-file-value",
+            Self::Unknown { .. } => "unknown-policy",
+            Self::Config { .. } => "invalid-config",
+        }
+    }
+}
+
+impl Activation {
+    /// Reads an `active.json`.
+    ///
+    /// # Errors
+    /// With line and column, where the text has them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ActivationError> {
+        let text = std::str::from_utf8(bytes).map_err(|e| ActivationError::NotText { valid_up_to: e.valid_up_to() })?;
+        let file: ActiveFile<'_> = serde_json::from_str(text).map_err(|e| {
+            let full = e.to_string();
+            let place = format!(" at line {} column {}", e.line(), e.column());
+            let message = full.strip_suffix(&place).unwrap_or(&full).to_owned();
+            ActivationError::Syntax { line: e.line(), column: e.column(), message }
+        })?;
+        let value = |message: String| Err(ActivationError::Value { message });
+        if file.filters.len() > MAX_FILTERS {
+            return value(format!("{} filters, the limit is {MAX_FILTERS}", file.filters.len()));
+        }
+        if !file.shadow.is_empty() {
+            return value("shadow candidates are not supported by this version; remove \"shadow\"".into());
+        }
+        let most = MAX_ROUND_DEADLINE.as_millis() as u64;
+        if let Some(ms) = file.deadline_ms.filter(|ms| !(1..=most).contains(ms)) {
+            return value(format!("deadline_ms is {ms}, allowed are 1 to {most}"));
+        }
+        Ok(Self {
+            policy: wanted(text, &file.policy, file.config),
+            filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
+            fallback: file.fallback,
+            lane: file.lane,
+            deadline_ms: file.deadline_ms,
+        })
+    }
+}
+
+fn wanted(text: &str, name: &str, config: Option<&RawValue>) -> Wanted {
+    let config = config.map_or("", RawValue::get);
+    // The raw value borrows from the text: the distance of the two is its place.
+    let offset = config.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+    let before = if config.is_empty() { "" } else { text.get(..offset).unwrap_or("") };
+    let line = before.matches('\n').count() + 1;
+    let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+    Wanted { name: name.to_owned(), config: config.to_owned(), place: (line as u32, column as u32) }
+}
+
+impl Wanted {
+    /// A place in the config as a place in `active.json`.
+    pub(crate) fn locate(&self, line: u32, column: u32) -> (u32, u32) {
+        match line {
+            0 => self.place,
+            1 => (self.place.0, self.place.1 + column.saturating_sub(1)),
+            _ => (self.place.0 + line - 1, column),
+        }
+    }
+}
+
+/// The JSON Schema of `active.json`.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(ActiveFile<'static>).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_file_and_the_largest() {
+        let smallest = Activation::parse(br#"{"policy":"bias"}"#).unwrap();
+        assert_eq!((smallest.policy.name.as_str(), smallest.policy.config.as_str()), ("bias", ""));
+        assert_eq!((smallest.fallback, smallest.lane, smallest.deadline_ms), (BuiltIn::RoundRobin, None, None));
+        let text = br#"{
+  "policy": "data-locality",
+  "config": { "wait_ms": 300 },
+  "filters": [ { "policy": "tenant-quota", "config": { "quotas": { "team-a": 8 } } } ],
+  "fallback": "bias",
+  "lane": "inline",
+  "deadline_ms": 50,
+  "shadow": []
+}"#;
+        let largest = Activation::parse(text).unwrap();
+        assert_eq!(largest.policy.config, r#"{ "wait_ms": 300 }"#);
+        assert_eq!(largest.policy.place, (3, 13));
+        assert_eq!(largest.policy.locate(1, 3), (3, 15));
+        assert_eq!(largest.policy.locate(2, 3), (4, 3));
+        assert_eq!(largest.filters[0].place, (4, 54));
+        assert_eq!((largest.fallback, largest.lane), (BuiltIn::Bias, Some(LaneKind::Inline)));
+    }
+
+    #[test]
+    fn a_broken_file_is_refused_with_its_place() {
+        for (text, code, part) in [
+            ("", "active-file-syntax", "active.json:1:0: EOF"),
+            ("{\n \"polcy\": \"x\"}", "active-file-syntax", "active.json:2:8: unknown field `polcy`"),
+            ("{\"policy\": 7}", "active-file-syntax", "active.json:1:12: invalid type"),
+            ("{\"policy\": \"x\", \"lane\": \"fast\"}", "active-file-syntax", "unknown variant `fast`"),
+            ("{\"policy\": \"x\", \"fallback\": \"mine\"}", "active-file-syntax", "unknown variant `mine`"),
+            ("{\"policy\": \"x\", \"deadline_ms\": 0}", "active-file-value", "allowed are 1 to 60000"),
+            ("{\"policy\": \"x\", \"shadow\": [{\"policy\":\"y\"}]}", "active-file-value", "shadow"),
+        ] {
+            let error = Activation::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.code(), code, "{text}");
+            assert!(error.to_string().contains(part), "{text}: {error}");
+        }
+        assert_eq!(Activation::parse(b"\xff").unwrap_err().code(), "active-file-syntax");
+    }
+
+    #[test]
+    fn the_schema_names_the_keys() {
+        let schema = schema();
+        for key in ["policy", "config", "filters", "fallback", "lane", "deadline_ms"] {
+            assert!(schema["properties"][key].is_object(), "{key}: {schema}");
+        }
+        assert_eq!(schema["required"], serde_json::json!(["policy"]));
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

@@ -1,0 +1,179 @@
+//! Admission: constructs instances with their config and puts them through canned rounds before any real one.
+//! Everything here runs foreign code: call it on a thread that may be thrown away.
+
+use std::sync::Arc;
+
+use policy_plugin_api::abi::PolicyFault;
+use policy_plugin_api::canned;
+
+use crate::activation::{ActivationError, Wanted};
+use crate::fallback::BuiltIn;
+use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance};
+use crate::load::Loaded;
+use crate::validate;
+
+/// Where an instance comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// A library.
+    Library(Arc<Loaded>),
+    /// Compiled in.
+    BuiltIn(BuiltIn),
+}
+
+/// Why a policy was not admitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// The config does not fit.
+    #[error(transparent)]
+    Config(#[from] ActivationError),
+    /// The constructor returned an error.
+    #[error("constructing {name}: {message}")]
+    Constructor {
+        /// The policy or filter.
+        name: String,
+        /// What it said.
+        message: String,
+    },
+    /// The constructor panicked.
+    #[error("constructing {name}: {message}")]
+    ConstructorPanic {
+        /// The policy or filter.
+        name: String,
+        /// Its message.
+        message: String,
+    },
+    /// A canned round went wrong.
+    #[error("{name} failed the canned round {round:?}: {message}")]
+    CannedRound {
+        /// The policy.
+        name: String,
+        /// The round.
+        round: &'static str,
+        /// The code of the fault or violation.
+        code: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// The destructor panicked.
+    #[error("{name}: {message}")]
+    Destructor {
+        /// The policy or filter.
+        name: String,
+        /// What happened.
+        message: String,
+    },
+    /// Construction or canned rounds took too long; the thread is written off.
+    #[error("{name} was not ready after {seconds} s; its thread is written off")]
+    TooSlow {
+        /// The policy or file.
+        name: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// Too many threads are stuck in plugin code.
+    #[error(
+        "{stuck} threads are stuck in plugin code, the limit is {limit}; restart the host, or use \"lane\": \"inline\""
+    )]
+    TooManyStuck {
+        /// Stuck threads.
+        stuck: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A thread of the policy's own cannot be started.
+    #[error("no thread for {name}: {source}")]
+    Thread {
+        /// The policy.
+        name: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl AdmitError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(e) => e.code(),
+            Self::Constructor { .. } => "constructor-error",
+            Self::ConstructorPanic { .. } => "constructor-panic",
+            Self::CannedRound { .. } => "canned-round-failed",
+            Self::Destructor { .. } => "destructor-panic",
+            Self::TooSlow { .. } => "admission-timeout",
+            Self::TooManyStuck { .. } => "too-many-stuck-threads",
+            Self::Thread { .. } => "no-thread",
+        }
+    }
+
+    /// The code of the fault behind a failed canned round.
+    #[must_use]
+    pub fn detail(&self) -> Option<&'static str> {
+        if let Self::CannedRound { code, .. } = self { Some(code) } else { None }
+    }
+}
+
+/// What a pipeline is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) policy: (Wanted, Origin),
+    pub(crate) filters: Vec<(Wanted, Arc<Loaded>)>,
+    pub(crate) generation: u64,
+}
+
+fn constructor_fault(wanted: &Wanted, fault: PolicyFault) -> AdmitError {
+    let name = wanted.name.clone();
+    match fault {
+        PolicyFault::InvalidConfig { message, line, column } => {
+            let (line, column) = wanted.locate(line, column);
+            AdmitError::Config(ActivationError::Config { name, line, column, message })
+        }
+        PolicyFault::Panicked(_) => AdmitError::ConstructorPanic { name, message: fault.to_string() },
+        other => AdmitError::Constructor { name, message: other.to_string() },
+    }
+}
+
+/// Makes the instances.
+pub(crate) fn construct(
+    recipe: &Recipe,
+    on_close: impl Fn(String) + Send + Sync + 'static,
+) -> Result<Pipeline, AdmitError> {
+    let (wanted, origin) = &recipe.policy;
+    let policy = match origin {
+        Origin::BuiltIn(built_in) => built_in.make(&wanted.config).map(PolicyInstance::Linked),
+        Origin::Library(loaded) => {
+            loaded.module().create_policy(&wanted.name, &wanted.config, recipe.generation).map(PolicyInstance::Loaded)
+        }
+    };
+    let policy = policy.map_err(|fault| constructor_fault(wanted, fault))?;
+    let mut filters = Vec::with_capacity(recipe.filters.len());
+    for (wanted, loaded) in &recipe.filters {
+        let filter = loaded
+            .module()
+            .create_filter(&wanted.name, &wanted.config, recipe.generation)
+            .map_err(|fault| constructor_fault(wanted, fault))?;
+        filters.push(FilterInstance { name: wanted.name.clone(), filter });
+    }
+    Ok(Pipeline::new(policy, filters, Box::new(on_close)))
+}
+
+/// Puts a pipeline through the canned rounds. Use an instance of its own: rounds may leave traces in its state.
+pub(crate) fn rehearse(name: &str, pipeline: &Pipeline) -> Result<(), AdmitError> {
+    for (title, round, limits) in canned::rounds() {
+        let failed = |code, message| AdmitError::CannedRound { name: name.to_owned(), round: title, code, message };
+        let cell = LimitsCell::new();
+        let answer = pollster::block_on(pipeline.rehearse(&round, limits.as_ref(), &cell));
+        match answer {
+            Ok(proposal) => {
+                let decided = cell.get().cloned().flatten();
+                validate::check(&round, decided.as_deref(), proposal.rows())
+                    .map_err(|v| failed(v.code(), v.to_string()))?;
+            }
+            Err(fault) if !fault.ejects() => {}
+            Err(fault) => return Err(failed(fault.code, fault.message)),
+        }
+    }
+    Ok(())
+}

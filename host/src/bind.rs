@@ -1,0 +1,84 @@
+//! One round, on the caller's task: from the slot to a plan. Holds no lock while plugin code runs, and never waits for
+//! the control task: what the control task should know is posted to its inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use policy_plugin_api::abi::Proposal;
+use policy_plugin_api::assemble::Round;
+use policy_plugin_api::block::Block;
+
+use crate::event::EventKind;
+use crate::guard::Fault;
+use crate::host::{Outcome, Shared};
+use crate::lane::limited_view;
+use crate::slot::Active;
+use crate::validate::{FallbackReason, Plan, validate};
+
+pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
+    shared.rounds.fetch_add(1, Ordering::Relaxed);
+    let lineup = shared.slot.load();
+    let active = lineup.serving();
+    let observations = shared.feedback.take();
+    let ran = active.lane.run(&round, observations, active.info.deadline).await;
+    let fault = match ran.answer {
+        Err(fault) => fault,
+        Ok(proposal) => {
+            // Filters have decided if the policy has answered.
+            let limits = ran.limits.as_ref().and_then(Option::as_deref);
+            match validate(proposal, &round, limits, &active.info, None) {
+                Ok(plan) => {
+                    if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
+                        let generation = active.info.generation;
+                        shared.post(Outcome::FirstAnswer { generation, at: Instant::now() });
+                    }
+                    return plan;
+                }
+                Err(violation) => Fault::of_violation(&violation),
+            }
+        }
+    };
+    fall_back(shared, &round, active, fault, ran.limits).await
+}
+
+/// Binds the round with the compiled-in policy, within the limits that the filters set; a filter that did not decide
+/// lets nothing through.
+async fn fall_back(
+    shared: &Shared,
+    round: &Arc<Round>,
+    active: &Arc<Active>,
+    fault: Fault,
+    limits: Option<Option<Arc<Block>>>,
+) -> Plan {
+    if fault.ejects() {
+        active.suspended.store(true, Ordering::Release);
+    }
+    shared.fallback_rounds.fetch_add(1, Ordering::Relaxed);
+    let (policy, generation) = (active.info.policy.clone(), active.info.generation);
+    let who = fault.filter.as_ref().map_or_else(|| format!("policy {policy}"), |f| format!("filter {f} of {policy}"));
+    let message = format!("{who}, generation {generation}: {}", fault.message);
+    shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
+    let reason = Some(FallbackReason { code: fault.code, message });
+    if fault.ejects() {
+        shared.post(Outcome::Ejected { generation, fault });
+    }
+    let Some(limits) = limits else {
+        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+        return Plan::empty(round, &active.info, reason);
+    };
+    let stages = round.stage_refs();
+    let view = limited_view(round, &stages, limits.as_deref());
+    let mut slots = Vec::new();
+    view.available_slots(&mut slots);
+    let rows = active.fallback.bind_tasks(&mut slots, &view).await;
+    let rows = rows.map(Proposal::from).map_err(|e| e.to_string());
+    let plan = rows.and_then(|rows| {
+        validate(rows, round, limits.as_deref(), &active.info, reason.clone()).map_err(|v| v.to_string())
+    });
+    plan.unwrap_or_else(|message| {
+        tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");
+        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+        Plan::empty(round, &active.info, reason)
+    })
+}

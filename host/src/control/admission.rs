@@ -1,0 +1,268 @@
+//! Files: from a change in the directory to an admitted library. The stages run on a thread of their own, under a
+//! deadline: vet, judge, load, probe.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use policy_plugin_api::abi::manifest::ManifestInfo;
+
+use super::{Control, Message, Request};
+use crate::activation::{ACTIVE_FILE, Activation};
+use crate::event::{Cause, EventKind};
+use crate::judge::{self, Judge};
+use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES, PLUGIN_STACK_BYTES};
+use crate::load::{self, Loaded};
+use crate::vet::{self, Digest, StagingDir};
+use crate::watch::{Change, ChangeKind};
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    file: String,
+    arrival: u64,
+    seen_at: Instant,
+    generation: u64,
+    result: Result<(Arc<Loaded>, ManifestInfo), RefusedFile>,
+}
+
+/// Why a file was refused.
+#[derive(Debug)]
+struct RefusedFile {
+    code: String,
+    message: String,
+    sha256: String,
+}
+
+impl Control {
+    pub(super) fn take_change(&mut self, change: Change) {
+        tracing::debug!(?change, "seen");
+        match change {
+            Change::Scanned => {
+                self.scanned = true;
+                self.retry_queued();
+            }
+            Change::Directory { present } => self.directory(present),
+            Change::File { name, path, kind, seen_at } => match (name == ACTIVE_FILE, kind) {
+                (true, ChangeKind::Changed) => self.active_file_changed(&path, seen_at),
+                (false, ChangeKind::Changed) => self.library_changed(name, path, seen_at),
+                (_, ChangeKind::Gone) => self.file_gone(&name),
+                (_, ChangeKind::KeepsChanging) => {
+                    let message = format!("{}: keeps changing; it is looked at again once it is still", path.display());
+                    if name != ACTIVE_FILE {
+                        self.registry.arrived(&name);
+                        self.registry.rejected(&name, "still-changing", &message, String::new());
+                    }
+                    self.refuse(&name, "still-changing", message, "", None);
+                }
+            },
+        }
+    }
+
+    fn directory(&mut self, present: bool) {
+        self.shared.emit(EventKind::Directory { present });
+        if present {
+            self.books.force();
+        } else {
+            let directory = self.options.plugins.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
+            let message = format!("{directory}: the plugin directory is not there; what is active stays active");
+            self.refuse(&directory, "directory-gone", message, "", None);
+        }
+    }
+
+    fn active_file_changed(&mut self, path: &Path, seen_at: Instant) {
+        let bytes = match vet::read_text(path, MAX_ACTIVE_FILE_BYTES) {
+            Ok(bytes) => bytes,
+            Err(e) => return self.refuse(ACTIVE_FILE, e.code(), e.to_string(), "", None),
+        };
+        let sha256 = Digest::of(&bytes).to_string();
+        match Activation::parse(&bytes) {
+            Err(e) => self.refuse(ACTIVE_FILE, e.code(), e.to_string(), &sha256, None),
+            Ok(activation) => self.request(Request {
+                activation,
+                cause: Cause::ActiveFile,
+                caused_at: seen_at,
+                active_file_sha256: sha256,
+                // What lay there when the host started was not written in view of the quarantine list.
+                explicit: self.scanned,
+                reply: None,
+            }),
+        }
+    }
+
+    fn file_gone(&mut self, name: &str) {
+        if name == ACTIVE_FILE {
+            let message = format!("{ACTIVE_FILE}: deleted; what is active stays active");
+            self.shared.emit(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
+            return self.refuse(name, "active-file-deleted", message, "", None);
+        }
+        let digest = self.registry.gone(name).map(|d| d.to_string());
+        let lineup = self.shared.slot.load();
+        let active = &lineup.active.info;
+        let in_use = digest.as_ref().is_some_and(|d| {
+            (active.sha256 == *d || active.filters.iter().any(|f| f.sha256 == *d)) && !self.registry.has_file(d)
+        });
+        let message = match in_use {
+            true => format!("{name}: deleted while active; {} keeps running from the host's own copy", active.policy),
+            false => format!("{name}: deleted; its policies can no longer be activated"),
+        };
+        self.shared.emit(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
+        if in_use {
+            self.refuse(name, "plugin-file-deleted", message, "", None);
+        }
+        self.books.touch();
+    }
+
+    fn library_changed(&mut self, file: String, path: PathBuf, seen_at: Instant) {
+        let arrival = self.registry.arrived(&file);
+        self.generation += 1;
+        let generation = self.generation;
+        self.admitting.push((file.clone(), arrival, Instant::now() + self.options.admission_deadline));
+        let staging = self.books.staging();
+        let judge = self.options.judge.clone();
+        let inbox = self.shared.inbox.clone();
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let named = file.clone();
+        let spawned =
+            std::thread::Builder::new().name("policy-admit".into()).stack_size(PLUGIN_STACK_BYTES).spawn(move || {
+                let result = tracing::dispatcher::with_default(&dispatch, || {
+                    examine(&path, &staging, judge.as_ref(), generation)
+                });
+                let admission = Admission { file: named, arrival, seen_at, generation, result };
+                let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));
+            });
+        if let Err(e) = spawned {
+            self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {e}"), String::new());
+        }
+    }
+
+    pub(super) fn take_admission(&mut self, admission: Admission) {
+        let Admission { file, arrival, seen_at, generation, result } = admission;
+        let under_way = self.admitting.iter().position(|(f, a, _)| *f == file && *a == arrival);
+        // Given up in the meantime, or overtaken by a later arrival of the same file.
+        let Some(at) = under_way else { return };
+        if !self.registry.is_current(&file, arrival) {
+            self.admitting.swap_remove(at);
+            return self.retry_queued();
+        }
+        match result {
+            Err(RefusedFile { code, message, sha256 }) => {
+                self.reject(&file, arrival, intern(&code), message, sha256);
+            }
+            Ok((loaded, manifest)) => {
+                self.admitting.swap_remove(at);
+                let taken = self.registry.admitted(&file, &loaded, &manifest, generation);
+                let exports = loaded.exports().iter();
+                self.shared.emit(EventKind::Admitted {
+                    file: file.clone(),
+                    digest: loaded.digest(),
+                    exports: exports.map(|e| (e.name.clone(), e.kind.clone(), e.version.clone())).collect(),
+                    latency: seen_at.elapsed(),
+                });
+                for (name, loser) in taken {
+                    self.shared.emit(EventKind::NameTaken { name, winner: file.clone(), loser });
+                }
+                self.books.touch();
+                self.renew(&loaded, seen_at);
+            }
+        }
+        self.retry_queued();
+    }
+
+    fn reject(&mut self, file: &str, arrival: u64, code: &'static str, message: String, sha256: String) {
+        self.admitting.retain(|(f, a, _)| f != file || *a != arrival);
+        self.registry.rejected(file, code, &message, sha256);
+        self.refuse(file, code, message, "", None);
+    }
+
+    pub(super) fn give_up_admissions(&mut self, now: Instant) {
+        let late: Vec<(String, u64)> =
+            self.admitting.iter().filter(|(.., at)| *at <= now).map(|(f, a, _)| (f.clone(), *a)).collect();
+        for (file, arrival) in late {
+            let seconds = self.options.admission_deadline.as_secs_f32();
+            let message = format!("{file}: not admitted after {seconds} s: it hangs while it is loaded or tried out");
+            self.reject(&file, arrival, "admission-timeout", message, String::new());
+            self.retry_queued();
+        }
+    }
+
+    /// A library that gives the wished policy or one of its filters anew is swapped in by itself.
+    fn renew(&mut self, loaded: &Loaded, seen_at: Instant) {
+        let Some(wish) = &self.wish else { return };
+        let lineup = self.shared.slot.load();
+        let info = &lineup.active.info;
+        let digest = loaded.digest().to_string();
+        let gives = |kind: &str, name: &str| loaded.export(name).is_some_and(|e| e.kind == kind);
+        let newest =
+            |kind: &str, name: &str| self.registry.resolve(kind, name).is_ok_and(|l| l.digest() == loaded.digest());
+        let policy = &wish.activation.policy.name;
+        let serves = info.policy == *policy && info.sha256 == digest;
+        let renews_policy = gives("policy", policy) && newest("policy", policy) && !serves;
+        let renews_filter = wish.activation.filters.iter().any(|f| {
+            let runs = info.filters.iter().any(|i| i.name == f.name && i.sha256 == digest);
+            gives("filter", &f.name) && newest("filter", &f.name) && !runs
+        });
+        if renews_policy || renews_filter {
+            let request = Request {
+                activation: wish.activation.clone(),
+                cause: Cause::NewLibrary,
+                caused_at: seen_at,
+                active_file_sha256: wish.active_file_sha256.clone(),
+                explicit: false,
+                reply: None,
+            };
+            self.request(request);
+        }
+    }
+}
+
+/// Vet, judge, load, probe: in this order, none skipped.
+fn examine(
+    path: &Path,
+    staging: &StagingDir,
+    judge: Option<&Judge>,
+    generation: u64,
+) -> Result<(Arc<Loaded>, ManifestInfo), RefusedFile> {
+    let vetted = vet::vet(path, staging).map_err(|e| RefusedFile {
+        code: e.code().into(),
+        message: e.to_string(),
+        sha256: String::new(),
+    })?;
+    let sha256 = vetted.digest().to_string();
+    let refused = |code: &str, message: String| RefusedFile { code: code.into(), message, sha256: sha256.clone() };
+    let known = load::is_mapped(vetted.digest());
+    if !known && load::mapped_libraries() >= MAX_LIBRARIES {
+        let e = load::LoadError::TooMany { file: path.to_owned() };
+        return Err(refused(e.code(), e.to_string()));
+    }
+    if let Some(judge) = judge.filter(|_| !known) {
+        let verdict = judge.examine(vetted.staged());
+        if !verdict.ok {
+            let message = verdict.message.replace(&vetted.staged().display().to_string(), &path.display().to_string());
+            return Err(refused(&verdict.code, message));
+        }
+    }
+    let loaded = load::load(&vetted).map_err(|e| refused(e.code(), e.to_string()))?;
+    // What passed before in these very bytes passes again.
+    if !known {
+        judge::probe(&loaded, generation).map_err(|e| refused(e.code(), format!("{}: {e}", path.display())))?;
+    }
+    Ok((loaded, vetted.manifest().clone()))
+}
+
+/// Codes come from a child process as text; there are few of them.
+fn intern(code: &str) -> &'static str {
+    use std::sync::{Mutex, PoisonError};
+    static CODES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let mut codes = CODES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = codes.iter().find(|c| **c == code) {
+        return known;
+    }
+    // Bounded: a judge that made codes up would not fill the memory.
+    if codes.len() >= 256 {
+        return "refused";
+    }
+    let code: &'static str = String::leak(code.to_owned());
+    codes.push(code);
+    code
+}

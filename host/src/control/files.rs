@@ -1,0 +1,288 @@
+//! The control task's books: receipt, registry, quarantine list and schema, written when something changed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::Control;
+use crate::activation;
+use crate::event::cut;
+use crate::host::StartError;
+use crate::lane::stuck_threads;
+use crate::limits::{RECEIPT_INTERVAL, RECENT_CHANGES};
+use crate::load::mapped_libraries;
+use crate::receipt::{
+    ActiveReceipt, FilterReceipt, HostProcess, LOCK_FILE, LastChange, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
+    REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+};
+use crate::slot::Active;
+use crate::vet::{StagingDir, create_private};
+
+/// See the module.
+pub(super) struct Books {
+    state: Option<StateDir>,
+    plugins: Option<PathBuf>,
+    /// Held for the life of the host: one host a state directory.
+    lock: Option<File>,
+    receipt: Receipt,
+    /// The generation that the receipt names.
+    proved: Option<Arc<Active>>,
+    active_file_sha256: String,
+    dirty: bool,
+    schema_written: bool,
+    written_at: Option<Instant>,
+    complained: bool,
+    /// Where libraries are staged when there is no state directory to hold them.
+    own_staging: Option<tempfile::TempDir>,
+}
+
+impl Books {
+    pub(super) fn open(state: Option<StateDir>, plugins: Option<&Path>) -> Result<Self, StartError> {
+        let now = unix_ms(SystemTime::now());
+        let host = HostProcess { pid: std::process::id(), started_unix_ms: now, updated_unix_ms: now };
+        let mut books = Self {
+            state,
+            plugins: plugins.map(Path::to_owned),
+            lock: None,
+            receipt: Receipt { host, ..Receipt::default() },
+            proved: None,
+            active_file_sha256: String::new(),
+            dirty: true,
+            schema_written: false,
+            written_at: None,
+            complained: false,
+            own_staging: None,
+        };
+        if books.is_reachable() {
+            books.take_over()?;
+        }
+        Ok(books)
+    }
+
+    /// Whether the state directory can be there: never create a plugin directory that somebody deleted.
+    fn is_reachable(&self) -> bool {
+        let Some(state) = &self.state else { return false };
+        match &self.plugins {
+            Some(plugins) if state.path().starts_with(plugins) => plugins.is_dir(),
+            _ => true,
+        }
+    }
+
+    /// Locks the state directory and clears what an earlier host left staged.
+    fn take_over(&mut self) -> Result<(), StartError> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let unusable = |source| StartError::StateDir { path: state.path().to_owned(), source };
+        create_private(state.path()).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(state.path().join(LOCK_FILE))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let pid = state.receipt().ok().flatten().map_or(0, |r| r.host.pid);
+                return Err(StartError::InUse { path: state.path().to_owned(), pid });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        if let Ok(entries) = std::fs::read_dir(StagingDir::under(state.path()).path()) {
+            // Mapped copies of a dead process: nobody needs them.
+            entries.flatten().for_each(|e| drop(std::fs::remove_file(e.path())));
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Where libraries are staged.
+    pub(super) fn staging(&mut self) -> StagingDir {
+        if let Some(state) = &self.state {
+            return StagingDir::under(state.path());
+        }
+        if self.own_staging.is_none() {
+            self.own_staging = tempfile::tempdir().ok();
+        }
+        StagingDir::under(self.own_staging.as_ref().map_or(Path::new("."), |d| d.path()))
+    }
+
+    pub(super) fn remembered_quarantine(&self) -> Vec<Quarantined> {
+        let read = self.state.as_ref().map(|s| s.read_json::<Vec<Quarantined>>(QUARANTINE_FILE));
+        match read {
+            Some(Ok(list)) => list.unwrap_or_default(),
+            Some(Err(e)) => {
+                tracing::warn!("the quarantine list cannot be read and is begun anew: {e}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn remember_quarantine(&mut self, list: Vec<Quarantined>) {
+        self.receipt.quarantined = list;
+        self.dirty = true;
+    }
+
+    /// Something in the registry changed.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Write everything, whatever was written before: the directory may be a new one.
+    pub(super) fn force(&mut self) {
+        self.dirty = true;
+        self.schema_written = false;
+    }
+
+    /// Notes a change, done or refused.
+    pub(super) fn changed(&mut self, ok: bool, code: &str, file: &str, message: &str, active_file_sha256: &str) {
+        let number = self.receipt.last_change.as_ref().map_or(0, |c| c.number) + 1;
+        let change = LastChange {
+            number,
+            ok,
+            code: code.to_owned(),
+            file: file.to_owned(),
+            message: cut(message),
+            at_unix_ms: unix_ms(SystemTime::now()),
+            active_file_sha256: active_file_sha256.to_owned(),
+        };
+        let recent = &mut self.receipt.recent_changes;
+        recent.push(change.clone());
+        recent.drain(..recent.len().saturating_sub(RECENT_CHANGES));
+        self.receipt.last_change = Some(change);
+        self.dirty = true;
+    }
+
+    /// Notes which `active.json` is being served.
+    pub(super) fn serves(&mut self, active_file_sha256: &str) {
+        self.active_file_sha256 = active_file_sha256.to_owned();
+        self.dirty = true;
+    }
+
+    /// Notes that a generation has answered, or has proved idle: from now on the receipt names it.
+    pub(super) fn proved(&mut self, active: &Arc<Active>) {
+        self.proved = Some(Arc::clone(active));
+        self.dirty = true;
+    }
+}
+
+impl Control {
+    /// Brings receipt and files up to date, if something changed or enough time has passed.
+    pub(super) fn write_books(&mut self) {
+        self.release_proved();
+        let due = self.books.written_at.is_none_or(|at| at.elapsed() >= RECEIPT_INTERVAL);
+        if !self.books.dirty && !due {
+            return;
+        }
+        self.fill_receipt();
+        let listed = self.list();
+        *self.shared.receipt.lock().unwrap_or_else(PoisonError::into_inner) = self.books.receipt.clone();
+        *self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+        if !self.books.is_reachable() {
+            // A directory that comes back is taken over anew.
+            self.books.lock = None;
+            return;
+        }
+        if self.books.lock.is_none()
+            && let Err(e) = self.books.take_over()
+        {
+            return self.complain(&e.to_string());
+        }
+        let Some(state) = self.books.state.clone() else { return };
+        let all = self.books.dirty;
+        let written = state.write_json(RECEIPT_FILE, &self.books.receipt).and_then(|()| {
+            if all {
+                state.write_json(REGISTRY_FILE, &listed)?;
+                state.write_json(QUARANTINE_FILE, &self.books.receipt.quarantined)?;
+            }
+            if !self.books.schema_written {
+                state.write_json(SCHEMA_FILE, &activation::schema())?;
+            }
+            Ok(())
+        });
+        match written {
+            Ok(()) => {
+                self.books.dirty = false;
+                self.books.schema_written = true;
+                self.books.complained = false;
+                self.books.written_at = Some(Instant::now());
+            }
+            Err(e) => self.complain(&format!("{}: cannot be written: {e}", state.path().display())),
+        }
+    }
+
+    fn complain(&mut self, message: &str) {
+        if !std::mem::replace(&mut self.books.complained, true) {
+            tracing::error!("the host's files are out of date: {message}");
+        }
+        // Not at every message, but again soon.
+        self.books.written_at = Some(Instant::now());
+    }
+
+    fn list(&self) -> Vec<crate::receipt::Listed> {
+        let lineup = self.shared.slot.load();
+        let info = &lineup.serving().info;
+        self.registry.list(|sha256, name| {
+            (info.sha256 == sha256 && info.policy == name)
+                || info.filters.iter().any(|f| f.sha256 == sha256 && f.name == name)
+        })
+    }
+
+    /// The receipt keeps a generation alive only while it is in the line-up.
+    fn release_proved(&mut self) {
+        let lineup = self.shared.slot.load();
+        let in_lineup =
+            |a: &Arc<Active>| [&lineup.active, &lineup.standby, &lineup.initial].into_iter().any(|l| Arc::ptr_eq(l, a));
+        if self.books.proved.as_ref().is_some_and(|a| !in_lineup(a))
+            && let Some(gone) = self.books.proved.take()
+        {
+            // The books may hold the last reference: dropping it is not for this thread.
+            self.retired.push(gone);
+        }
+    }
+
+    fn fill_receipt(&mut self) {
+        let lineup = self.shared.slot.load();
+        let (registry, books) = (&self.registry, &mut self.books);
+        if let Some(active) = &books.proved {
+            let info = &active.info;
+            let filters = info.filters.iter().map(|f| FilterReceipt {
+                policy: f.name.clone(),
+                version: f.version.clone(),
+                sha256: f.sha256.clone(),
+                library: f.library.clone(),
+            });
+            books.receipt.active = Some(ActiveReceipt {
+                policy: info.policy.clone(),
+                version: info.version.clone(),
+                generation: info.generation,
+                library: info.library.clone(),
+                sha256: info.sha256.clone(),
+                lane: info.lane.as_str().into(),
+                since_unix_ms: unix_ms(info.since),
+                rounds_answered: active.rounds.load(Ordering::Relaxed),
+                filters: filters.collect(),
+                fallback: info.fallback.name().into(),
+                deadline_ms: u64::try_from(info.deadline.as_millis()).unwrap_or(u64::MAX),
+                cause: info.cause.as_str().into(),
+                active_file_sha256: books.active_file_sha256.clone(),
+                file_deleted: !info.sha256.is_empty() && !registry.has_file(&info.sha256),
+            });
+        }
+        let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())
+            .chain(lineup.active.info.filters.iter().map(|f| f.sha256.as_str()))
+            .filter(|s| !s.is_empty())
+            .collect();
+        let mapped = mapped_libraries() as u64;
+        books.receipt.mapped_libraries = mapped;
+        books.receipt.retired_libraries = mapped.saturating_sub(in_use.len() as u64);
+        books.receipt.fallback_rounds = self.shared.fallback_rounds.load(Ordering::Relaxed);
+        books.receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
+        books.receipt.dropped_messages = self.shared.dropped.load(Ordering::Relaxed);
+        books.receipt.stuck_threads = stuck_threads() as u64;
+        books.receipt.quarantined = registry.quarantined();
+        books.receipt.host.updated_unix_ms = unix_ms(SystemTime::now());
+    }
+}

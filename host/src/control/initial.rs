@@ -1,0 +1,76 @@
+//! What answers before any file has been read: compiled in, or the embedder's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Instant, SystemTime};
+
+use policy_plugin_api::DistributionPolicy;
+
+use super::Control;
+use crate::activation::LaneKind;
+use crate::event::Cause;
+use crate::fallback::{BuiltIn, TaskDistributionPolicy};
+use crate::host::{HostOptions, StartError};
+use crate::lane::{Lane, Pipeline, PolicyInstance};
+use crate::slot::{Active, ActiveInfo};
+
+impl Control {
+    /// The first generation.
+    pub(crate) fn initial(options: &HostOptions) -> Result<Active, StartError> {
+        let (policy, name, library): (Arc<dyn DistributionPolicy>, String, &str) = match &options.policy {
+            TaskDistributionPolicy::Custom(policy) => (Arc::clone(policy), "custom".into(), "(embedder)"),
+            TaskDistributionPolicy::Binding => built_in(BuiltIn::Binding),
+            TaskDistributionPolicy::RoundRobin => built_in(BuiltIn::RoundRobin),
+            TaskDistributionPolicy::ConsistentHashing => built_in(BuiltIn::ConsistentHash),
+        };
+        let pipeline = Pipeline::new(PolicyInstance::Linked(policy), Vec::new(), Box::new(|_| {}));
+        let fallback = BuiltIn::default();
+        let info = ActiveInfo {
+            policy: name,
+            version: env!("CARGO_PKG_VERSION").into(),
+            generation: 1,
+            library: library.into(),
+            sha256: String::new(),
+            // Linked in by the embedder: it knows what it does.
+            lane: LaneKind::Inline,
+            deadline: options.deadline,
+            filters: Vec::new(),
+            fallback,
+            since: SystemTime::now(),
+            cause: Cause::Api,
+            active_file_sha256: String::new(),
+        };
+        Ok(Active {
+            lane: Lane::new(info.lane, Arc::new(pipeline), "policy-initial")?,
+            info: Arc::new(info),
+            fallback: default_instance(fallback),
+            caused_at: Instant::now(),
+            rounds: AtomicU64::new(0),
+            suspended: AtomicBool::new(false),
+        })
+    }
+}
+
+fn built_in(which: BuiltIn) -> (Arc<dyn DistributionPolicy>, String, &'static str) {
+    (default_instance(which), which.name().to_owned(), "(built-in)")
+}
+
+/// A built-in with its default config.
+///
+/// # Panics
+/// Never: every built-in has a default config, which a test constructs.
+pub(super) fn default_instance(which: BuiltIn) -> Arc<dyn DistributionPolicy> {
+    which.make("").expect("a built-in takes its default config")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_takes_its_default_config() {
+        for which in BuiltIn::ALL {
+            let _ = default_instance(which);
+        }
+    }
+}

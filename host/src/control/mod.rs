@@ -1,0 +1,258 @@
+//! The control task: the only code that changes registry or slot, and the only one that knows the order of the stages.
+//!
+//! It runs on a thread of its own and runs no plugin code: what does (load, construct, rehearse, hand over state, drop)
+//! runs on threads that may be thrown away, and comes back as a message.
+
+mod admission;
+mod files;
+mod initial;
+mod swap;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::activation::Activation;
+use crate::event::{Cause, EventKind};
+use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
+use crate::lane::stuck_threads;
+use crate::limits::{IDLE_AFTER, RECEIPT_INTERVAL};
+use crate::registry::Registry;
+use crate::slot::{Active, ActiveInfo};
+use crate::watch::{Change, WatchHandle, watch};
+
+pub(crate) use admission::Admission;
+use files::Books;
+pub(crate) use swap::Constructed;
+
+/// What the control task is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Change(Change),
+    Admission(Box<Admission>),
+    Constructed(Box<Constructed>),
+    Outcome(Outcome),
+    Switch { activation: Activation, asked: Instant, reply: Reply },
+    Stop(Option<oneshot::Sender<()>>),
+}
+
+/// The answer to an embedder's switch.
+pub(crate) type Reply = oneshot::Sender<Result<Arc<ActiveInfo>, Refusal>>;
+
+/// How often the control task looks at its clocks while something is under way.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Somebody's wish for an activation.
+#[derive(Debug)]
+struct Request {
+    activation: Activation,
+    cause: Cause,
+    caused_at: Instant,
+    active_file_sha256: String,
+    /// An operator named it just now: that lifts a quarantine.
+    explicit: bool,
+    reply: Option<Reply>,
+}
+
+/// A swap whose generation has not answered yet.
+#[derive(Debug)]
+struct Awaited {
+    active: Arc<Active>,
+    swapped_at: Instant,
+    rounds_at_swap: u64,
+    message: String,
+    reply: Option<Reply>,
+}
+
+/// See the module.
+pub(crate) struct Control {
+    shared: Arc<Shared>,
+    options: HostOptions,
+    registry: Registry,
+    books: Books,
+    /// What the last activation asked for, served or not: what a new library is measured against.
+    wish: Option<Request>,
+    /// Waits for the construction under way to end, or for a library that is on its way.
+    queued: Option<Request>,
+    /// The generation under construction, and when that is given up.
+    constructing: Option<(u64, Instant, Request)>,
+    /// Files under way: (file, arrival, given up at).
+    admitting: Vec<(String, u64, Instant)>,
+    awaited: Option<Awaited>,
+    retired: Vec<Arc<Active>>,
+    generation: u64,
+    scanned: bool,
+    _watch: Option<WatchHandle>,
+}
+
+impl Control {
+    /// Starts the control task on a thread of its own.
+    pub(crate) fn spawn(
+        shared: Arc<Shared>,
+        options: HostOptions,
+        messages: mpsc::Receiver<Message>,
+    ) -> Result<(), StartError> {
+        let state = crate::host::PolicyHost::state_dir(&options);
+        let books = Books::open(state, options.plugins.as_deref())?;
+        let watch = match &options.plugins {
+            None => None,
+            Some(directory) => {
+                let inbox = shared.inbox.clone();
+                let tell = move |change| inbox.blocking_send(Message::Change(change)).is_ok();
+                Some(watch(directory.clone(), options.rescan, tell)?)
+            }
+        };
+        let mut registry = Registry::default();
+        books.remembered_quarantine().into_iter().for_each(|entry| registry.quarantine(entry));
+        let generation = shared.slot.load().active.info.generation;
+        let control = Self {
+            shared,
+            registry,
+            books,
+            wish: None,
+            queued: None,
+            constructing: None,
+            admitting: Vec::new(),
+            awaited: None,
+            retired: Vec::new(),
+            generation,
+            scanned: options.plugins.is_none(),
+            options,
+            _watch: watch,
+        };
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new()
+            .name("policy-control".into())
+            .spawn(move || tracing::dispatcher::with_default(&dispatch, || runtime.block_on(control.run(messages))))?;
+        Ok(())
+    }
+
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        if let Some(directory) = &self.options.plugins {
+            self.shared.emit(EventKind::Watching { directory: directory.display().to_string() });
+        }
+        let lineup = self.shared.slot.load();
+        self.await_answer(Arc::clone(&lineup.active), String::from("the host started"), None);
+        drop(lineup);
+        loop {
+            let tick = if self.is_busy() { TICK } else { RECEIPT_INTERVAL };
+            match tokio::time::timeout(tick, messages.recv()).await {
+                Ok(Some(Message::Stop(done))) => {
+                    self.stop();
+                    drop(done);
+                    return;
+                }
+                Ok(None) => return self.stop(),
+                Ok(Some(message)) => {
+                    self.take(message);
+                    // What came together is taken together, so that the files are written once.
+                    while let Ok(message) = messages.try_recv() {
+                        if let Message::Stop(done) = message {
+                            self.stop();
+                            drop(done);
+                            return;
+                        }
+                        self.take(message);
+                    }
+                }
+                Err(_) => {}
+            }
+            self.look_at_clocks();
+            self.write_books();
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.awaited.is_some() || self.constructing.is_some() || !self.admitting.is_empty() || !self.retired.is_empty()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Change(change) => self.take_change(change),
+            Message::Admission(admission) => self.take_admission(*admission),
+            Message::Constructed(constructed) => self.take_constructed(*constructed),
+            Message::Outcome(outcome) => self.take_outcome(outcome),
+            Message::Switch { activation, asked, reply } => self.request(Request {
+                activation,
+                cause: Cause::Api,
+                caused_at: asked,
+                active_file_sha256: String::new(),
+                explicit: true,
+                reply: Some(reply),
+            }),
+            Message::Stop(_) => {}
+        }
+    }
+
+    fn take_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::FirstAnswer { generation, at } => self.first_answer(generation, at),
+            Outcome::Ejected { generation, fault } => self.eject(generation, &fault),
+            Outcome::Note { policy, generation, message } => {
+                self.shared.emit(EventKind::Note { policy, generation, message });
+            }
+        }
+    }
+
+    fn look_at_clocks(&mut self) {
+        let now = Instant::now();
+        self.give_up_admissions(now);
+        self.give_up_construction(now);
+        if let Some(awaited) = &self.awaited {
+            let rounds = self.shared.rounds.load(std::sync::atomic::Ordering::Relaxed);
+            if awaited.swapped_at + IDLE_AFTER <= now && rounds == awaited.rounds_at_swap {
+                self.receipted(None);
+            }
+        }
+        self.bury();
+    }
+
+    /// Drops retired generations that nobody uses any more, each on a thread of its own: that runs plugin code.
+    fn bury(&mut self) {
+        let (dead, alive) = self.retired.drain(..).partition(|active| Arc::strong_count(active) == 1);
+        self.retired = alive;
+        let dead: Vec<Arc<Active>> = dead;
+        if dead.is_empty() {
+            return;
+        }
+        // Out of threads: keep them for later rather than run plugin code here.
+        let grave = Arc::new(std::sync::Mutex::new(Some(dead)));
+        let shovel = Arc::clone(&grave);
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let spawned = std::thread::Builder::new().name("policy-retire".into()).spawn(move || {
+            tracing::dispatcher::with_default(&dispatch, || {
+                let dead = shovel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                drop(dead);
+            });
+        });
+        if spawned.is_err() {
+            let dead = grave.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            self.retired.extend(dead.into_iter().flatten());
+        }
+    }
+
+    /// Refuses a change: an event, a line in the receipt, an answer to whoever asked. Nothing else happens.
+    fn refuse(
+        &mut self,
+        file: &str,
+        code: &'static str,
+        message: String,
+        active_file_sha256: &str,
+        reply: Option<Reply>,
+    ) {
+        self.books.changed(false, code, file, &message, active_file_sha256);
+        self.shared.emit(EventKind::Refused { file: file.to_owned(), code, message: message.clone() });
+        if let Some(reply) = reply {
+            let _ = reply.send(Err(Refusal { code, message }));
+        }
+    }
+
+    fn stop(&mut self) {
+        self.bury();
+        self.books.force();
+        self.write_books();
+        tracing::info!(stuck_threads = stuck_threads(), "policy host stopped");
+    }
+}

@@ -1,0 +1,83 @@
+//! What a fault costs: pure rules, no state.
+
+use policy_plugin_api::abi::PolicyFault;
+use policy_plugin_api::contract::Violation;
+
+use crate::event::cut;
+
+/// Why a round has no legal answer from its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The stable code.
+    pub(crate) code: &'static str,
+    /// The filter at fault, or `None` for the policy.
+    pub(crate) filter: Option<String>,
+    /// What happened.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn of_policy(fault: &PolicyFault) -> Self {
+        let code = match fault {
+            PolicyFault::Declined(_) => "declined",
+            PolicyFault::Panicked(_) => "policy-panicked",
+            PolicyFault::Protocol(_) => "broken-protocol",
+            _ => "policy-error",
+        };
+        Self { code, filter: None, message: cut(&fault.to_string()) }
+    }
+
+    pub(crate) fn of_filter(name: &str, fault: &PolicyFault) -> Self {
+        let code = match fault {
+            PolicyFault::Panicked(_) => "filter-panicked",
+            PolicyFault::Protocol(_) => "filter-bad-limits",
+            _ => "filter-error",
+        };
+        Self { code, filter: Some(name.to_owned()), message: cut(&fault.to_string()) }
+    }
+
+    pub(crate) fn of_violation(violation: &Violation) -> Self {
+        Self { code: violation.code(), filter: None, message: cut(&violation.to_string()) }
+    }
+
+    pub(crate) fn deadline(deadline_ms: u64) -> Self {
+        let message = format!("no answer within {deadline_ms} ms; its thread is written off");
+        Self { code: "deadline-exceeded", filter: None, message }
+    }
+
+    pub(crate) fn inline_deadline(deadline_ms: u64) -> Self {
+        let message = format!("no answer within {deadline_ms} ms; its call is dropped");
+        Self { code: "deadline-exceeded", filter: None, message }
+    }
+
+    pub(crate) fn thread_gone() -> Self {
+        Self { code: "lane-lost", filter: None, message: "the policy's thread is gone".into() }
+    }
+
+    /// Whether the generation is taken out of service: everything but a declined round. One strike is enough, so that
+    /// a bad plugin costs one round at most.
+    pub(crate) fn ejects(&self) -> bool {
+        self.code != "declined"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_declined_round_is_forgiven() {
+        for (fault, code, ejects) in [
+            (PolicyFault::Declined("no view".into()), "declined", false),
+            (PolicyFault::Failed("broken".into()), "policy-error", true),
+            (PolicyFault::Panicked("index".into()), "policy-panicked", true),
+            (PolicyFault::Protocol("block".into()), "broken-protocol", true),
+        ] {
+            let fault = Fault::of_policy(&fault);
+            assert_eq!((fault.code, fault.ejects()), (code, ejects));
+        }
+        let filter = Fault::of_filter("quota", &PolicyFault::Declined("?".into()));
+        assert!(filter.ejects(), "a filter that declines lets nothing through: it cannot stay");
+        assert!(Fault::deadline(50).ejects());
+    }
+}

@@ -1,0 +1,380 @@
+//! The host as an embedder sees it: start it, bind rounds, observe, listen, switch.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use policy_plugin_api::assemble::Round;
+use policy_plugin_api::block::Block;
+use policy_plugin_api::observe::{self, Observation};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::activation::{Activation, LaneKind};
+use crate::bind;
+use crate::control::{Control, Message};
+use crate::event::{Event, EventKind};
+use crate::fallback::{BuiltIn, TaskDistributionPolicy};
+use crate::guard::Fault;
+use crate::judge::Judge;
+use crate::limits::{
+    ADMISSION_DEADLINE, EVENTS_KEPT, INBOX_MESSAGES, MAX_OBSERVATIONS, RESCAN_INTERVAL, ROUND_DEADLINE,
+};
+use crate::receipt::{Listed, Receipt, StateDir};
+use crate::slot::{ActiveInfo, Slot};
+use crate::validate::Plan;
+
+/// How to start a host.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// What answers until an `active.json` says otherwise, and when nothing else can.
+    pub policy: TaskDistributionPolicy,
+    /// The plugin directory; `None` hosts the built-in or custom policy only. It may appear later.
+    pub plugins: Option<PathBuf>,
+    /// The host's own files; `None` puts them under the plugin directory.
+    pub state_dir: Option<PathBuf>,
+    /// The lane of policies whose `active.json` names none.
+    pub lane: LaneKind,
+    /// The deadline of rounds whose `active.json` names none.
+    pub deadline: Duration,
+    /// How often the directory is read whether or not a file event came.
+    pub rescan: Duration,
+    /// How long vetting, loading, construction and canned rounds of one file may take together.
+    pub admission_deadline: Duration,
+    /// Judges each new file in a child process before it is mapped here.
+    pub judge: Option<Judge>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            policy: TaskDistributionPolicy::default(),
+            plugins: None,
+            state_dir: None,
+            lane: LaneKind::default(),
+            deadline: ROUND_DEADLINE,
+            rescan: RESCAN_INTERVAL,
+            admission_deadline: ADMISSION_DEADLINE,
+            judge: None,
+        }
+    }
+}
+
+impl HostOptions {
+    /// Starts with this policy.
+    #[must_use]
+    pub fn with_policy(policy: TaskDistributionPolicy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// Hosts this plugin directory.
+    #[must_use]
+    pub fn plugins(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.plugins = Some(directory.into());
+        self
+    }
+}
+
+/// Why a host could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("{path}: cannot hold the host's files: {source}; name another directory with --state-dir")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another host uses the state directory.
+    #[error("{path}: another host (process {pid}) uses this directory; stop it, or name another --state-dir")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other host.
+        pid: u32,
+    },
+    /// The plugin path is not a directory.
+    #[error("{path}: is not a directory")]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What the system says.
+        #[from]
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::StateDir { .. } => "state-dir-unusable",
+            Self::InUse { .. } => "state-dir-in-use",
+            Self::NotADirectory { .. } => "not-a-directory",
+            Self::Thread { .. } => "no-thread",
+        }
+    }
+}
+
+/// A change that was refused: what was active stays active.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// The stable code.
+    pub code: &'static str,
+    /// File, place, reason and what to do.
+    pub message: String,
+}
+
+/// What a round tells the control task.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A generation answered its first round.
+    FirstAnswer { generation: u64, at: Instant },
+    /// A generation is out of service.
+    Ejected { generation: u64, fault: Fault },
+    /// A destructor complained.
+    Note { policy: String, generation: u64, message: String },
+}
+
+/// What rounds and the control task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) slot: Slot,
+    pub(crate) feedback: Feedback,
+    pub(crate) inbox: mpsc::Sender<Message>,
+    events: broadcast::Sender<Arc<Event>>,
+    pub(crate) started: Instant,
+    pub(crate) rounds: AtomicU64,
+    pub(crate) fallback_rounds: AtomicU64,
+    pub(crate) empty_rounds: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) receipt: Mutex<Receipt>,
+    pub(crate) listed: Mutex<Vec<Listed>>,
+}
+
+impl Shared {
+    /// Posts to the control task; never waits.
+    pub(crate) fn post(&self, outcome: Outcome) {
+        if self.inbox.try_send(Message::Outcome(outcome)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells listeners and the log.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        kind.trace();
+        let event = Event { at: SystemTime::now(), since_start: self.started.elapsed(), kind };
+        // Nobody listening is fine.
+        let _ = self.events.send(Arc::new(event));
+    }
+}
+
+/// Observations on their way to the next round.
+#[derive(Debug, Default)]
+pub(crate) struct Feedback {
+    waiting: Mutex<Vec<Observation>>,
+    any: std::sync::atomic::AtomicBool,
+}
+
+impl Feedback {
+    /// Adds a batch; returns how many old ones had to go.
+    fn add(&self, batch: Vec<Observation>) -> usize {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_empty() {
+            *waiting = batch;
+        } else {
+            waiting.extend(batch);
+        }
+        let over = waiting.len().saturating_sub(MAX_OBSERVATIONS);
+        waiting.drain(..over);
+        self.any.store(!waiting.is_empty(), Ordering::Release);
+        over
+    }
+
+    /// Takes what waits; costs one load when nothing does.
+    pub(crate) fn take(&self) -> Option<Arc<Block>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let batch = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.any.store(false, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        (!batch.is_empty()).then(|| Arc::new(observe::encode(&batch)))
+    }
+}
+
+/// A policy host. Dropping it stops watching; policies are dropped on threads of their own.
+#[derive(Debug)]
+pub struct PolicyHost {
+    shared: Arc<Shared>,
+}
+
+impl PolicyHost {
+    /// Starts a host: its control task runs on a thread of its own, and with a plugin directory a second one watches.
+    ///
+    /// Returns at once; libraries that are there already are admitted in the background. [`PolicyHost::events`] tells.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used, or threads cannot be started. A plugin directory that is not there is
+    /// not an error: it is picked up when it appears.
+    pub fn start(options: HostOptions) -> Result<Self, StartError> {
+        if let Some(path) = options.plugins.as_ref().filter(|p| p.exists() && !p.is_dir()) {
+            return Err(StartError::NotADirectory { path: path.clone() });
+        }
+        let initial = Arc::new(Control::initial(&options)?);
+        let (inbox, messages) = mpsc::channel(INBOX_MESSAGES);
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let shared = Arc::new(Shared {
+            slot: Slot::new(initial),
+            feedback: Feedback::default(),
+            inbox,
+            events,
+            started: Instant::now(),
+            rounds: AtomicU64::new(0),
+            fallback_rounds: AtomicU64::new(0),
+            empty_rounds: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            receipt: Mutex::default(),
+            listed: Mutex::default(),
+        });
+        Control::spawn(Arc::clone(&shared), options, messages)?;
+        Ok(Self { shared })
+    }
+
+    /// Answers a round: asks the policy in service, validates its answer, and falls back where there is none. Always
+    /// returns a legal plan; never waits for a swap. Call it once whenever something changed, something is pending and
+    /// something is free, and apply the plan before building the next round.
+    ///
+    /// # Panics
+    /// In the `thread` lane, outside a tokio runtime with time enabled.
+    pub async fn bind(&self, round: Arc<Round>) -> Plan {
+        bind::bind(&self.shared, round).await
+    }
+
+    /// Reports what happened to earlier bindings: delivered to the policy in service before its next round.
+    pub fn observe(&self, batch: Vec<Observation>) {
+        let dropped = self.shared.feedback.add(batch);
+        if dropped > 0 {
+            self.shared.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Listens to events from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.shared.events.subscribe())
+    }
+
+    /// The generation that answers the next round.
+    #[must_use]
+    pub fn active(&self) -> Arc<ActiveInfo> {
+        Arc::clone(&self.shared.slot.load().serving().info)
+    }
+
+    /// The receipt as the state directory has it, with counters as of now.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        let mut receipt = self.shared.receipt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        receipt.fallback_rounds = self.shared.fallback_rounds.load(Ordering::Relaxed);
+        receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
+        let lineup = self.shared.slot.load();
+        if let Some(active) = receipt.active.as_mut().filter(|a| a.generation == lineup.active.info.generation) {
+            active.rounds_answered = lineup.active.rounds.load(Ordering::Relaxed);
+        }
+        receipt
+    }
+
+    /// Every policy found in the plugin directory, with its state.
+    #[must_use]
+    pub fn policies(&self) -> Vec<Listed> {
+        self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Switches as an `active.json` of this content would, without the file: the embedder's way. Returns once the new
+    /// generation has answered a round, or has proved idle.
+    ///
+    /// # Errors
+    /// The refusal; then what was active stays active.
+    pub async fn switch(&self, active_json: &str) -> Result<Arc<ActiveInfo>, Refusal> {
+        let activation = Activation::parse(active_json.as_bytes())
+            .map_err(|e| Refusal { code: e.code(), message: e.to_string() })?;
+        let (reply, answer) = oneshot::channel();
+        let stopped = || Refusal { code: "stopped", message: "the host has stopped".into() };
+        let message = Message::Switch { activation, asked: Instant::now(), reply };
+        self.shared.inbox.send(message).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// The fallback of the generation in service.
+    #[must_use]
+    pub fn fallback(&self) -> BuiltIn {
+        self.active().fallback
+    }
+
+    /// The state directory of a plugin directory.
+    #[must_use]
+    pub fn state_dir(options: &HostOptions) -> Option<StateDir> {
+        match (&options.plugins, &options.state_dir) {
+            (Some(plugins), state_dir) => Some(StateDir::of(plugins, state_dir.as_deref())),
+            (None, Some(state_dir)) => Some(StateDir::of(state_dir, Some(state_dir))),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Drop for PolicyHost {
+    fn drop(&mut self) {
+        // A full inbox delays the stop to when it is read: the control task also ends when nobody else holds `shared`.
+        let _ = self.shared.inbox.try_send(Message::Stop(None));
+    }
+}
+
+impl PolicyHost {
+    /// Stops the host and waits until its files are written.
+    pub async fn shutdown(self) {
+        let (done, finished) = oneshot::channel();
+        if self.shared.inbox.send(Message::Stop(Some(done))).await.is_ok() {
+            let _ = finished.await;
+        }
+    }
+}
+
+/// A listener to the host's events.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Arc<Event>>);
+
+impl Events {
+    /// The next event; `None` once the host is gone. A listener that is too slow misses the oldest events.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.0.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a listener was too slow and missed events");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.0.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The judge: a throw-away child process that maps a file, makes its policies and puts them through canned rounds, so
+//! that a library that crashes, hangs or eats memory does so there and not in a host. `policy-host check` is its face.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Wanted;
+use crate::admit::{self, AdmitError, Origin, Recipe};
+use crate::event::cut;
+use crate::fallback::BuiltIn;
+use crate::limits::{JUDGE_ADDRESS_SPACE_BYTES, JUDGE_TIME_LIMIT};
+use crate::load::{self, Loaded};
+use crate::vet::{self, StagingDir};
+
+/// What the judge found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// The file.
+    pub file: String,
+    /// Its SHA-256; empty when it could not be read.
+    pub sha256: String,
+    /// Whether a host would admit it.
+    pub ok: bool,
+    /// The stable code; `ok` when admitted.
+    pub code: String,
+    /// Why it was refused.
+    pub message: String,
+    /// What it exports.
+    pub policies: Vec<JudgedPolicy>,
+}
+
+/// One export of a judged file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgedPolicy {
+    /// Its name.
+    pub name: String,
+    /// `policy` or `filter`.
+    pub kind: String,
+    /// Its version.
+    pub version: String,
+    /// The plugin API version that it was built against.
+    pub api_version: String,
+    /// The JSON Schema of its config.
+    pub config_schema: serde_json::Value,
+}
+
+impl Verdict {
+    fn refused(file: &Path, code: &str, message: &str) -> Self {
+        let file = file.display().to_string();
+        Self { file, code: code.into(), message: cut(message), ..Self::default() }
+    }
+}
+
+/// How to run the child: a program that calls [`child_main`] with the path it was given.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    time_limit: Duration,
+}
+
+impl Judge {
+    /// A judge that runs `program` with `arguments` and then the file's path.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        Self { program: program.into(), arguments: arguments.into_iter().collect(), time_limit: JUDGE_TIME_LIMIT }
+    }
+
+    /// Another time limit.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Judges a file. Never crashes and never hangs, whatever the file is; waits for at most the time limit.
+    #[must_use]
+    pub fn examine(&self, file: &Path) -> Verdict {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(e) => {
+                let message = format!("the judge {} cannot be started: {e}", self.program.display());
+                return Verdict::refused(file, "judge-failed", &message);
+            }
+        };
+        self.wait(child, file)
+    }
+
+    fn wait(&self, mut child: Child, file: &Path) -> Verdict {
+        // Drained on threads: a child that writes a lot must not block on a full pipe.
+        let out = drain(child.stdout.take());
+        let err = drain(child.stderr.take());
+        let deadline = Instant::now() + self.time_limit;
+        let mut nap = Duration::from_micros(200);
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(nap),
+                _ => break None,
+            }
+            nap = (nap * 2).min(Duration::from_millis(10));
+        };
+        let Some(status) = status else {
+            let _ = child.kill();
+            let _ = child.wait();
+            let message = format!("{}: hangs: no verdict within {:?}", file.display(), self.time_limit);
+            return Verdict::refused(file, "hangs", &message);
+        };
+        let said = out.join().unwrap_or_default();
+        let verdict = said.lines().rev().find_map(|line| serde_json::from_str::<Verdict>(line).ok());
+        match verdict {
+            Some(verdict) if status.success() => verdict,
+            _ => {
+                let stderr = err.join().unwrap_or_default();
+                let last = stderr.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing on stderr");
+                let message = format!("{}: kills its process: {} ({last})", file.display(), describe(status));
+                Verdict::refused(file, "crashes", &message)
+            }
+        }
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            // Bounded: a child that never stops writing is cut off by the time limit.
+            let _ = pipe.take(4 * 1024 * 1024).read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+#[cfg(unix)]
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status.signal() {
+        Some(signal) => format!("signal {signal}"),
+        None => format!("it ends with {status} without a verdict"),
+    }
+}
+
+#[cfg(not(unix))]
+fn describe(status: ExitStatus) -> String {
+    format!("it ends with {status} without a verdict")
+}
+
+/// The child's side: judges `file` and prints the verdict as one line of JSON on standard output.
+pub fn child_main(file: &Path) {
+    limit_resources();
+    let verdict = judge_here(file);
+    println!("{}", serde_json::to_string(&verdict).unwrap_or_default());
+}
+
+/// Memory is bounded and no core is dumped: what a bad file does here stays small.
+fn limit_resources() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let at_most = |n| Rlimit { current: Some(n), maximum: Some(n) };
+        let _ = setrlimit(Resource::Core, at_most(0));
+        let _ = setrlimit(Resource::As, at_most(JUDGE_ADDRESS_SPACE_BYTES));
+    }
+}
+
+/// Judges a file in this process: maps it and runs its code.
+fn judge_here(file: &Path) -> Verdict {
+    let private = match tempfile::tempdir() {
+        Ok(private) => private,
+        Err(e) => return Verdict::refused(file, "staging-failed", &format!("no private directory: {e}")),
+    };
+    let vetted = match vet::vet(file, &StagingDir::under(private.path())) {
+        Ok(vetted) => vetted,
+        Err(e) => return Verdict::refused(file, e.code(), &e.to_string()),
+    };
+    let refused = |code: &str, message: &str| Verdict {
+        sha256: vetted.digest().to_string(),
+        ..Verdict::refused(file, code, message)
+    };
+    let loaded = match load::load(&vetted) {
+        Ok(loaded) => loaded,
+        Err(e) => return refused(e.code(), &e.to_string()),
+    };
+    if let Err(e) = probe(&loaded, 0) {
+        return refused(e.code(), &format!("{}: {e}", file.display()));
+    }
+    let api_version = format!("{}.{}", vetted.manifest().api_major, vetted.manifest().api_minor);
+    let policies = loaded.exports().iter().map(|e| JudgedPolicy {
+        name: e.name.clone(),
+        kind: e.kind.clone(),
+        version: e.version.clone(),
+        api_version: api_version.clone(),
+        config_schema: e.config_schema.clone(),
+    });
+    Verdict {
+        file: file.display().to_string(),
+        sha256: vetted.digest().to_string(),
+        ok: true,
+        code: "ok".into(),
+        message: String::new(),
+        policies: policies.collect(),
+    }
+}
+
+/// Makes everything a library exports, with its default config, and puts it through the canned rounds. A policy that
+/// refuses its default config is not judged further: it is not at fault.
+pub(crate) fn probe(loaded: &std::sync::Arc<Loaded>, generation: u64) -> Result<(), AdmitError> {
+    for export in loaded.exports() {
+        let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
+        let recipe = match export.kind.as_str() {
+            "policy" => Recipe { policy: (wanted, Origin::Library(loaded.clone())), filters: Vec::new(), generation },
+            "filter" => {
+                let behind = BuiltIn::default();
+                let policy = Wanted { name: behind.name().into(), config: String::new(), place: (1, 1) };
+                Recipe {
+                    policy: (policy, Origin::BuiltIn(behind)),
+                    filters: vec![(wanted, loaded.clone())],
+                    generation,
+                }
+            }
+            // A kind of a later API version: nothing here can use it.
+            _ => continue,
+        };
+        let (complaints, complained) = std::sync::mpsc::channel();
+        let pipeline = match admit::construct(&recipe, move |message| drop(complaints.send(message))) {
+            Ok(pipeline) => pipeline,
+            Err(AdmitError::Config(_)) => continue,
+            Err(e) => return Err(e),
+        };
+        admit::rehearse(&export.name, &pipeline)?;
+        drop(pipeline);
+        if let Ok(message) = complained.try_recv() {
+            return Err(AdmitError::Destructor { name: export.name.clone(), message });
+        }
+    }
+    Ok(())
+}

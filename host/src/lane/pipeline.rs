@@ -1,0 +1,230 @@
+//! Filters, then a policy: one round through plugin code.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, PolicyFault, Proposal, RawBlock, RawRound};
+use policy_plugin_api::assemble::Round;
+use policy_plugin_api::block::Block;
+use policy_plugin_api::observe::Observations;
+use policy_plugin_api::{AvailableTaskSlots, DistributionPolicy, Limits, PolicyError, PolicyState, RunningJobs};
+
+use super::LimitsCell;
+use crate::guard::Fault;
+
+/// A policy: linked in, or in a plugin.
+pub(crate) enum PolicyInstance {
+    /// Linked in: a built-in, or the embedder's own.
+    Linked(Arc<dyn DistributionPolicy>),
+    /// In a plugin.
+    Loaded(ForeignPolicy),
+}
+
+/// A filter in a plugin.
+pub(crate) struct FilterInstance {
+    pub(crate) name: String,
+    pub(crate) filter: ForeignFilter,
+}
+
+/// Where messages of destructors go.
+pub(crate) type OnClose = Box<dyn Fn(String) + Send + Sync>;
+
+/// Filters and a policy.
+pub(crate) struct Pipeline {
+    /// `None` only while it is dropped.
+    policy: Option<PolicyInstance>,
+    filters: Vec<FilterInstance>,
+    /// Scratch, taken out for the length of a round: no lock is held across plugin code.
+    scratch: Mutex<Vec<AvailableTaskSlots>>,
+    on_close: OnClose,
+}
+
+impl Pipeline {
+    pub(crate) fn new(policy: PolicyInstance, filters: Vec<FilterInstance>, on_close: OnClose) -> Self {
+        Self { policy: Some(policy), filters, scratch: Mutex::default(), on_close }
+    }
+
+    fn policy(&self) -> &PolicyInstance {
+        self.policy.as_ref().expect("present until dropped")
+    }
+
+    /// Runs one round. `limits` is set as soon as the filters have decided.
+    pub(crate) async fn run(
+        &self,
+        round: &Round,
+        observations: Option<&Block>,
+        limits: &LimitsCell,
+    ) -> Result<Proposal, Fault> {
+        if let Some(block) = observations {
+            self.observe(RawBlock::new(block))?;
+        }
+        self.decide_and_bind(round, None, limits).await
+    }
+
+    /// Runs one canned round, under the limits that come with it and those of the filters.
+    pub(crate) async fn rehearse(
+        &self,
+        round: &Round,
+        canned: Option<&Limits>,
+        limits: &LimitsCell,
+    ) -> Result<Proposal, Fault> {
+        self.decide_and_bind(round, canned, limits).await
+    }
+
+    async fn decide_and_bind(
+        &self,
+        round: &Round,
+        given: Option<&Limits>,
+        limits: &LimitsCell,
+    ) -> Result<Proposal, Fault> {
+        let stages = round.stage_refs();
+        let view = round.view(&stages);
+        let mut slots = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        view.available_slots(&mut slots);
+        let decided = self.filter(round, &stages, &view, &slots, given)?;
+        let block = limits.get_or_init(|| decided).as_deref();
+        let raw_limits = block.map(RawBlock::new);
+        let answer = match self.policy() {
+            PolicyInstance::Loaded(policy) => {
+                let raw = RawRound::new(
+                    RawBlock::new(round.body()),
+                    RawBlock::new(round.roster().block()),
+                    &stages,
+                    raw_limits,
+                );
+                policy.bind(raw, &mut slots).await
+            }
+            PolicyInstance::Linked(policy) => {
+                let view = limited_view(round, &stages, block);
+                guarded(policy.bind_tasks(&mut slots, &view)).await
+            }
+        };
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = slots;
+        answer.map_err(|fault| Fault::of_policy(&fault))
+    }
+
+    fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
+        for f in &self.filters {
+            f.filter.observe(batch).map_err(|e| Fault::of_filter(&f.name, &e))?;
+        }
+        match self.policy() {
+            PolicyInstance::Loaded(policy) => policy.observe(batch).map_err(|e| Fault::of_policy(&e)),
+            PolicyInstance::Linked(policy) => match Observations::from_block(batch) {
+                Ok(batch) => catch(|| policy.observe(&batch)).map_err(|e| Fault::of_policy(&e)),
+                Err(e) => Err(Fault::of_policy(&PolicyFault::Protocol(e.to_string()))),
+            },
+        }
+    }
+
+    /// All filters see the same round; what they forbid is added up.
+    fn filter(
+        &self,
+        round: &Round,
+        stages: &[RawBlock<'_>],
+        view: &RunningJobs<'_>,
+        slots: &[AvailableTaskSlots],
+        given: Option<&Limits>,
+    ) -> Result<Option<Arc<Block>>, Fault> {
+        if self.filters.is_empty() && given.is_none() {
+            return Ok(None);
+        }
+        let shape = (view.stage_count(), view.executors().len());
+        let raw = RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), stages, None);
+        let mut all = given.cloned().unwrap_or_else(|| Limits::unrestricted(shape.0, shape.1));
+        for f in &self.filters {
+            let own = f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?;
+            all.intersect(&own);
+        }
+        Ok((!all.is_unrestricted()).then(|| Arc::new(all.encode())))
+    }
+
+    /// What the policy hands over to its successor.
+    pub(crate) fn export_state(&self) -> Result<Option<PolicyState>, PolicyFault> {
+        match self.policy() {
+            PolicyInstance::Loaded(policy) => policy.export_state(),
+            PolicyInstance::Linked(policy) => catch(|| policy.export_state()),
+        }
+    }
+
+    /// Offers what the predecessor handed over.
+    pub(crate) fn import_state(&self, state: &PolicyState) -> Result<(), PolicyFault> {
+        match self.policy() {
+            PolicyInstance::Loaded(policy) => policy.import_state(state),
+            PolicyInstance::Linked(policy) => catch(|| policy.import_state(state))?.map_err(fault_of),
+        }
+    }
+}
+
+/// The round under limits that were checked when they were decoded.
+pub(crate) fn limited_view<'a>(
+    round: &'a Round,
+    stages: &'a [RawBlock<'a>],
+    limits: Option<&'a Block>,
+) -> RunningJobs<'a> {
+    RunningJobs::from_blocks(
+        RawBlock::new(round.body()),
+        RawBlock::new(round.roster().block()),
+        stages,
+        limits.map(RawBlock::new),
+    )
+    .expect("round and limits were built for each other")
+}
+
+fn fault_of(error: PolicyError) -> PolicyFault {
+    match error {
+        PolicyError::Declined(reason) => PolicyFault::Declined(reason),
+        other => PolicyFault::Failed(other.to_string()),
+    }
+}
+
+fn catch<T>(call: impl FnOnce() -> T) -> Result<T, PolicyFault> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "a panic whose payload is not text".to_owned(),
+        };
+        PolicyFault::Panicked(message)
+    })
+}
+
+/// Polls a linked policy with its panics caught, as the export macro does for a loaded one.
+async fn guarded(
+    call: impl Future<Output = policy_plugin_api::Result<Vec<policy_plugin_api::BoundTask>>>,
+) -> Result<Proposal, PolicyFault> {
+    let mut call = std::pin::pin!(call);
+    poll_fn(|cx| match catch(|| call.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(answer)) => Poll::Ready(answer.map(Proposal::from).map_err(fault_of)),
+        Err(fault) => Poll::Ready(Err(fault)),
+    })
+    .await
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let report = |name: &str, closed: Result<(), PolicyFault>| {
+            if let Err(fault) = closed {
+                (self.on_close)(format!("the destructor of {name} {fault}"));
+            }
+        };
+        match self.policy.take() {
+            Some(PolicyInstance::Loaded(policy)) => report("the policy", policy.close()),
+            Some(PolicyInstance::Linked(policy)) => report("the policy", catch(move || drop(policy))),
+            None => {}
+        }
+        for f in self.filters.drain(..) {
+            report(&f.name, f.filter.close());
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filters: Vec<&str> = self.filters.iter().map(|f| f.name.as_str()).collect();
+        f.debug_struct("Pipeline").field("filters", &filters).finish_non_exhaustive()
+    }
+}

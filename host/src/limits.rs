@@ -1,0 +1,54 @@
+//! Every limit of the host, in one place: name, unit, default, and what happens when it is reached.
+
+use std::time::Duration;
+
+/// Largest library file that is staged. Larger: refused with `too-large`.
+pub const MAX_LIBRARY_BYTES: u64 = 256 * 1024 * 1024;
+/// Largest `active.json`. Larger: refused with `too-large`.
+pub const MAX_ACTIVE_FILE_BYTES: u64 = 1024 * 1024;
+/// Distinct libraries mapped in the life of the process; code is never unloaded. Reached: further libraries are refused
+/// with `too-many-libraries` until the host is restarted.
+pub const MAX_LIBRARIES: usize = 256;
+/// Threads written off (stuck in plugin code) that may exist at one time. Reached: activations of loaded policies in
+/// the `thread` lane are refused with `too-many-stuck-threads`.
+pub const MAX_STUCK_THREADS: usize = 16;
+/// Files looked at in one plugin directory. Further ones are ignored, with a warning.
+pub const MAX_PLUGIN_FILES: usize = 1_024;
+/// Filters in one `active.json`.
+pub const MAX_FILTERS: usize = 16;
+/// Messages waiting for the control task. Full: outcomes of rounds are dropped and counted.
+pub const INBOX_MESSAGES: usize = 1_024;
+/// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.
+pub const EVENTS_KEPT: usize = 4_096;
+/// Observations waiting for the next round. Full: the oldest are dropped and counted.
+pub const MAX_OBSERVATIONS: usize = 65_536;
+/// Changes that the receipt keeps.
+pub const RECENT_CHANGES: usize = 32;
+/// How long vetting, loading, construction and canned rounds of one file may take together.
+pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a file written in place must keep still before it is read. Files renamed into place are read at once.
+pub const QUIET_PERIOD: Duration = Duration::from_millis(25);
+/// A file that has kept changing for this long is refused with `still-changing`, and looked at again once it is still.
+pub const CHANGING_LIMIT: Duration = Duration::from_secs(5);
+/// How often the directory is read whether or not the watcher said anything: for network file systems, lost events,
+/// and directories that were deleted and recreated.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Default deadline of a round in the `thread` lane.
+pub const ROUND_DEADLINE: Duration = Duration::from_millis(50);
+/// Longest deadline that `active.json` may ask for.
+pub const MAX_ROUND_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a round may wait for its policy's thread to pick it up, on top of the deadline, which counts from then:
+/// a machine that is busy elsewhere is not the policy's fault.
+pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
+/// A generation that got no round for this long after its activation is receipted by its admission probe.
+pub const IDLE_AFTER: Duration = Duration::from_millis(200);
+/// How often the receipt's counters are brought up to date while rounds flow.
+pub const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
+/// Stack of a thread that runs plugin code.
+pub const PLUGIN_STACK_BYTES: usize = 4 * 1024 * 1024;
+/// Longest message of an error or event, in characters; longer ones are cut.
+pub const MAX_MESSAGE_CHARS: usize = 4_000;
+/// How long the judge's child process may take for one file.
+pub const JUDGE_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Address space of the judge's child process.
+pub const JUDGE_ADDRESS_SPACE_BYTES: u64 = 8 * 1024 * 1024 * 1024;

@@ -1,0 +1,46 @@
+//! UNSAFE ROOM 2: opening a library and checking its layout. The only place that does either.
+//!
+//! The header API is used per file: `RootModule::load_from*` keeps one module per type and would return the first
+//! library for every later one.
+#![allow(unsafe_code, reason = "one of the two rooms where the boundary is made sound")]
+
+use std::mem::ManuallyDrop;
+
+use abi_stable::library::{AbiHeaderRef, LibraryError};
+use libloading::Library;
+use policy_plugin_api::abi::manifest::ROOT_SYMBOL;
+use policy_plugin_api::abi::{ForeignModule, PluginModuleRef};
+
+use super::LoadError;
+use crate::event::cut;
+use crate::vet::Vetted;
+
+/// Maps the staged copy and returns its root module, after checking every type that crosses.
+pub(super) fn open(vetted: &Vetted) -> Result<ForeignModule, LoadError> {
+    let file = || vetted.source().to_owned();
+    let loader = |e: libloading::Error| LoadError::Loader { file: file(), message: cut(&e.to_string()) };
+    // SAFETY: opening runs the library's initialisers: foreign code, trusted by the operator who put the file into the
+    // plugin directory, and run on a thread that may be thrown away. The path is a private copy named by its content,
+    // never reused for other bytes, so the loader cannot return an older library, and nobody can change it while mapped.
+    let library = unsafe { Library::new(vetted.staged()) }.map_err(loader)?;
+    // Never unloaded: its code may be referred to by thread-local destructors, vtables and 'static references.
+    let library = ManuallyDrop::new(library);
+    // SAFETY: the symbol is the address of a `LibHeader`, which begins with the `AbiHeader` that `upgrade` checks before
+    // it reads further; vetting found a manifest of our major version beside it. The library is never unloaded, so the
+    // reference is good for the life of the process.
+    let header =
+        unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()) }.map(|symbol| *symbol).map_err(loader)?;
+    let header = header.upgrade().map_err(|e| refused(vetted, &e))?;
+    let root = header.init_root_module::<PluginModuleRef>().map_err(|e| refused(vetted, &e))?;
+    Ok(ForeignModule::new(root))
+}
+
+fn refused(vetted: &Vetted, error: &LibraryError) -> LoadError {
+    let file = vetted.source().to_owned();
+    let message = cut(error.to_string().trim());
+    match error {
+        LibraryError::AbiInstability(_) => LoadError::Layout { file, message },
+        LibraryError::RootModule { .. } => LoadError::RootModule { file, message },
+        _ => LoadError::Header { file, message },
+    }
+}

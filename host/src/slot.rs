@@ -1,0 +1,143 @@
+//! The slot: which generation answers. Rounds read it with one atomic load; only the control task writes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use policy_plugin_api::DistributionPolicy;
+
+use crate::activation::LaneKind;
+use crate::event::Cause;
+use crate::fallback::BuiltIn;
+use crate::lane::Lane;
+
+/// What a generation is: the truth that receipts and plans tell.
+#[derive(Clone, Debug)]
+pub struct ActiveInfo {
+    /// The policy's name.
+    pub policy: String,
+    /// Its version.
+    pub version: String,
+    /// Its generation: one number for every instance the host makes, ascending.
+    pub generation: u64,
+    /// The file name of its library; `(built-in)` or `(embedder)` where it has none.
+    pub library: String,
+    /// The SHA-256 of its library; empty where it has none.
+    pub sha256: String,
+    /// Where it runs.
+    pub lane: LaneKind,
+    /// The deadline of a round.
+    pub deadline: Duration,
+    /// The filters before it.
+    pub filters: Vec<FilterInfo>,
+    /// Binds a round when it cannot.
+    pub fallback: BuiltIn,
+    /// When it was activated.
+    pub since: SystemTime,
+    /// Why.
+    pub cause: Cause,
+    /// SHA-256 of the `active.json` that asked for it; empty when none did.
+    pub active_file_sha256: String,
+}
+
+/// A filter before a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The file name of its library.
+    pub library: String,
+    /// The SHA-256 of its library.
+    pub sha256: String,
+}
+
+/// A generation in service. Dropping the last reference runs plugin code: the registry keeps one until it can be
+/// dropped on a thread that may be thrown away.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) info: Arc<ActiveInfo>,
+    pub(crate) lane: Lane,
+    pub(crate) fallback: Arc<dyn DistributionPolicy>,
+    /// The event that caused the swap.
+    pub(crate) caused_at: Instant,
+    /// Rounds answered with a legal answer.
+    pub(crate) rounds: AtomicU64,
+    /// Set by the first fault that ejects: from then on the standby answers, before the control task has even heard.
+    pub(crate) suspended: AtomicBool,
+}
+
+impl Active {
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+}
+
+/// The generations that rounds choose from: the first that is not suspended answers.
+#[derive(Debug)]
+pub(crate) struct Lineup {
+    /// The active generation.
+    pub(crate) active: Arc<Active>,
+    /// The last one that answered well before it.
+    pub(crate) standby: Arc<Active>,
+    /// Compiled in or the embedder's own: what the host started with.
+    pub(crate) initial: Arc<Active>,
+}
+
+impl Lineup {
+    /// The generation that answers a round starting now.
+    pub(crate) fn serving(&self) -> &Arc<Active> {
+        [&self.active, &self.standby].into_iter().find(|a| !a.is_suspended()).unwrap_or(&self.initial)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    lineup: ArcSwap<Lineup>,
+}
+
+impl Slot {
+    pub(crate) fn new(initial: Arc<Active>) -> Self {
+        let lineup = Lineup { active: Arc::clone(&initial), standby: Arc::clone(&initial), initial };
+        Self { lineup: ArcSwap::from_pointee(lineup) }
+    }
+
+    /// What answers now: one load for a whole round.
+    #[inline]
+    pub(crate) fn load(&self) -> Arc<Lineup> {
+        self.lineup.load_full()
+    }
+
+    /// Puts a new generation in service and returns those that left the line-up. Control task only.
+    pub(crate) fn swap(&self, new: Arc<Active>) -> Vec<Arc<Active>> {
+        let old = self.lineup.load_full();
+        // The last good one: what serves now, if it ever answered, else what would have stood in for it.
+        let serving = old.serving();
+        let proven = serving.rounds.load(Ordering::Relaxed) > 0 || Arc::ptr_eq(serving, &old.initial);
+        let standby = if proven || old.standby.is_suspended() { serving } else { &old.standby };
+        self.store(&old, new, Arc::clone(standby))
+    }
+
+    /// Formalises what rounds do already once the active generation is suspended. Control task only.
+    pub(crate) fn roll_back(&self) -> (Arc<Active>, Vec<Arc<Active>>) {
+        let old = self.lineup.load_full();
+        let serving = Arc::clone(old.serving());
+        let left = self.store(&old, Arc::clone(&serving), Arc::clone(&old.initial));
+        (serving, left)
+    }
+
+    fn store(&self, old: &Lineup, active: Arc<Active>, standby: Arc<Active>) -> Vec<Arc<Active>> {
+        let kept = [&active, &standby, &old.initial].map(Arc::as_ptr);
+        let mut left: Vec<Arc<Active>> = Vec::new();
+        for a in [&old.active, &old.standby] {
+            if !kept.contains(&Arc::as_ptr(a)) && !left.iter().any(|l| Arc::ptr_eq(l, a)) {
+                left.push(Arc::clone(a));
+            }
+        }
+        self.lineup.store(Arc::new(Lineup { active, standby, initial: Arc::clone(&old.initial) }));
+        left
+    }
+}
