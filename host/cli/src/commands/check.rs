@@ -1,0 +1,58 @@
+//! `check`: judges files in a child process each, and says what a host would say.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{judge, short};
+use crate::failure::{Failure, print_json};
+use crate::say;
+
+/// Judges plugin files: format, ABI, metadata, conformance on canned rounds. Nothing of a running host is touched; a
+/// file that crashes or hangs does so in a child process.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policy-host check target/release/libmy_policy.so")]
+pub(crate) struct Check {
+    /// The files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print an array of verdicts as JSON.
+    #[arg(long)]
+    json: bool,
+    /// How long one file may take, in seconds.
+    #[arg(long, default_value_t = 10.0, value_name = "S", value_parser = seconds)]
+    time_limit_s: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    if (0.01..=3_600.0).contains(&value) { Ok(value) } else { Err("allowed are 0.01 to 3600".into()) }
+}
+
+impl Check {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let judge = judge(self.time_limit_s)?;
+        let mut verdicts = Vec::new();
+        for file in &self.files {
+            let verdict = judge.examine(file);
+            if !self.json {
+                if verdict.ok {
+                    say!("ok       {}  sha256 {}", file.display(), short(&verdict.sha256));
+                    for p in &verdict.policies {
+                        say!("         {} {} {} (plugin API {})", p.kind, p.name, p.version, p.api_version);
+                    }
+                } else {
+                    say!("refused  {}  {}", file.display(), verdict.code);
+                }
+            }
+            if !verdict.ok {
+                eprintln!("error[{}]: {}", verdict.code, verdict.message);
+            }
+            verdicts.push(verdict);
+        }
+        if self.json {
+            print_json(&verdicts);
+        }
+        if verdicts.iter().all(|v| v.ok) { Ok(()) } else { Err(Failure::told()) }
+    }
+}

@@ -1,0 +1,91 @@
+//! Building the bundled plugins with cargo, from the checkout that this program came from.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::super::progress::line;
+use crate::failure::Failure;
+
+/// The built libraries.
+pub(super) struct Built {
+    pub(super) bias: PathBuf,
+    pub(super) round_robin: PathBuf,
+    pub(super) tenant_quota: PathBuf,
+    pub(super) greedy: PathBuf,
+    pub(super) greedy_reversed: PathBuf,
+    /// Holds the two versions of one library apart.
+    _copies: tempfile::TempDir,
+}
+
+/// Builds what is not built yet; cargo knows.
+pub(super) fn plugins() -> Result<Built, Failure> {
+    let workspace = workspace()?;
+    let copies = tempfile::tempdir().map_err(|e| Failure::new("no-directory", e))?;
+    line("build      the bundled plugins (cargo builds what is not there yet)");
+    let packages = ["policy-bias", "policy-round-robin", "policy-tenant-quota", "example-greedy"];
+    let built = cargo_build(&workspace, &packages, &[])?;
+    let find = |package: &str| -> Result<PathBuf, Failure> {
+        let library = super::library(&package.replace('-', "_"));
+        let found = built.iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy() == library));
+        found.cloned().ok_or_else(|| Failure::new("build-failed", format!("cargo built no {library}")))
+    };
+    // The second version takes the first one's place in the target directory.
+    let keep = |from: &Path, name: &str| -> Result<PathBuf, Failure> {
+        let to = copies.path().join(super::library(name));
+        std::fs::copy(from, &to).map_err(|e| Failure::new("no-directory", format!("{}: {e}", to.display())))?;
+        Ok(to)
+    };
+    let (bias, round_robin, tenant_quota) =
+        (find("policy-bias")?, find("policy-round-robin")?, find("policy-tenant-quota")?);
+    let greedy = keep(&find("example-greedy")?, "greedy")?;
+    let reversed = cargo_build(&workspace, &["example-greedy"], &["--features", "reverse"])?;
+    let reversed = reversed.first().ok_or_else(|| Failure::new("build-failed", "cargo built no second greedy"))?;
+    let greedy_reversed = keep(reversed, "greedy_reversed")?;
+    Ok(Built { bias, round_robin, tenant_quota, greedy, greedy_reversed, _copies: copies })
+}
+
+/// The checkout: above this program, or where cargo says it runs from.
+fn workspace() -> Result<PathBuf, Failure> {
+    let exe = std::env::current_exe().ok();
+    let cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = std::env::current_dir().ok();
+    let is_it = |p: &&Path| p.join("plugins/bias/Cargo.toml").is_file() && p.join("Cargo.toml").is_file();
+    let starts = [cargo, exe, here];
+    let found = starts.iter().flatten().find_map(|start| start.ancestors().find(is_it));
+    found.map(Path::to_owned).ok_or_else(|| {
+        let message = "the demo builds the bundled plugins from their sources: run it in a checkout, with `cargo demo`";
+        Failure::new("no-workspace", message)
+    })
+}
+
+fn cargo_build(workspace: &Path, packages: &[&str], more: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics", "--quiet"]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    command.args(more).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|e| Failure::new("build-failed", format!("cargo cannot be run: {e}")))?;
+    if !output.status.success() {
+        return Err(Failure::new("build-failed", format!("cargo ended with {}", output.status)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    let artifacts = messages.filter(|m| m["reason"] == "compiler-artifact");
+    // Only what these packages made: a dependency may be a dynamic library, too.
+    let ours = artifacts.filter(|m| {
+        let id = m["package_id"].as_str().unwrap_or_default();
+        packages
+            .iter()
+            .any(|p| id.contains(&format!("/{}", p.trim_start_matches("policy-").trim_start_matches("example-"))))
+    });
+    let files = ours.flat_map(|m| m["filenames"].as_array().cloned().unwrap_or_default());
+    let paths = files.filter_map(|f| f.as_str().map(PathBuf::from));
+    Ok(paths.filter(|p| p.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION)).collect())
+}

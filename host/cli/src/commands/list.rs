@@ -1,0 +1,99 @@
+//! `list`: every policy found in a directory. Files are judged as `check` does; a running host adds what it knows.
+
+use std::path::Path;
+
+use clap::Args;
+use policy_host::activation::ACTIVE_FILE;
+use policy_host::concerns_us;
+use policy_host::judge::Verdict;
+use policy_host::receipt::{Listed, REGISTRY_FILE, StateDir};
+
+use super::{judge, short};
+use crate::Place;
+use crate::failure::{Failure, print_json};
+use crate::say;
+
+/// Lists every policy found: name, version, kind, file, hash, state, config schema.
+///
+/// States with a running host: rejected, candidate, active, retired, quarantined. Without one: rejected, candidate.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policy-host list --plugins plugins.d --json")]
+pub(crate) struct List {
+    #[command(flatten)]
+    place: Place,
+    /// Print an array as JSON, with the config schemas.
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let listed = collect(&self.place.plugins, self.place.state_dir.as_deref())?;
+        if self.json {
+            print_json(&listed);
+            return Ok(());
+        }
+        if listed.is_empty() {
+            say!("no policies in {}", self.place.plugins.display());
+        }
+        let width = |of: fn(&Listed) -> usize| listed.iter().map(of).max().unwrap_or(0).max(4);
+        let (names, files) = (width(|l| l.name.len()), width(|l| l.file.len()));
+        for l in &listed {
+            let name = if l.name.is_empty() { "-" } else { &l.name };
+            let hash = if l.sha256.is_empty() { "-" } else { short(&l.sha256) };
+            let kind = if l.kind.is_empty() { "-" } else { &l.kind };
+            let version = if l.version.is_empty() { "-" } else { &l.version };
+            let code = if l.code.is_empty() { String::new() } else { format!(" ({})", l.code) };
+            say!("{name:names$}  {kind:6}  {version:8}  {:files$}  {hash:12}  {}{code}", l.file, l.state);
+        }
+        Ok(())
+    }
+}
+
+fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Failure> {
+    let entries = std::fs::read_dir(plugins)
+        .map_err(|e| Failure::new("directory-unreadable", format!("{}: {e}", plugins.display())))?;
+    let mut files: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    files.retain(|name| concerns_us(name) && name != ACTIVE_FILE);
+    files.sort_unstable();
+    let state = StateDir::of(plugins, state_dir);
+    let known: Vec<Listed> = match state.host_is_running() {
+        true => state.read_json(REGISTRY_FILE).ok().flatten().unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let judge = judge(10.0)?;
+    let mut listed = Vec::new();
+    for file in files {
+        let verdict = judge.examine(&plugins.join(&file));
+        let told = known.iter().filter(|k| k.file == file && k.sha256 == verdict.sha256 && !k.sha256.is_empty());
+        let told: Vec<Listed> = told.cloned().collect();
+        if told.is_empty() { listed.extend(as_listed(&file, verdict)) } else { listed.extend(told) }
+    }
+    Ok(listed)
+}
+
+fn as_listed(file: &str, verdict: Verdict) -> Vec<Listed> {
+    if !verdict.ok {
+        return vec![Listed {
+            file: file.to_owned(),
+            sha256: verdict.sha256,
+            state: "rejected".into(),
+            code: verdict.code,
+            message: verdict.message,
+            ..Listed::default()
+        }];
+    }
+    let sha256 = verdict.sha256;
+    let policies = verdict.policies.into_iter().map(|p| Listed {
+        name: p.name,
+        kind: p.kind,
+        version: p.version,
+        api_version: p.api_version,
+        file: file.to_owned(),
+        sha256: sha256.clone(),
+        state: "candidate".into(),
+        config_schema: p.config_schema,
+        ..Listed::default()
+    });
+    policies.collect()
+}

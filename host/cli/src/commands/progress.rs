@@ -1,0 +1,78 @@
+//! Lines and the status line: a live one on a terminal, plain lines otherwise. Log lines go above it.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use policy_sim::progress::ProgressSnapshot;
+
+/// What draws to the terminal; everything that prints while it is there goes through it.
+fn screen() -> &'static MultiProgress {
+    static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
+    SCREEN.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
+}
+
+/// Prints a line of facts to standard output, above the status line.
+pub(crate) fn line(text: &str) {
+    screen().suspend(|| {
+        let _ = writeln!(io::stdout(), "{text}");
+        let _ = io::stdout().flush();
+    });
+}
+
+/// The writer of log lines.
+pub(crate) struct LogWriter;
+
+impl LogWriter {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        screen().suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// The status line: how a run is doing.
+pub(crate) struct StatusLine {
+    bar: ProgressBar,
+    live: bool,
+    every: Duration,
+    last_plain: std::time::Instant,
+}
+
+impl StatusLine {
+    /// A line over `tasks` tasks. Without a terminal, a plain line every `every`.
+    pub(crate) fn new(tasks: u64, every: Duration) -> Self {
+        let bar = screen().add(ProgressBar::new(tasks));
+        let style = ProgressStyle::with_template("{bar:24.cyan/blue} {percent:>3}% {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, live: io::stderr().is_terminal(), every, last_plain: std::time::Instant::now() }
+    }
+
+    pub(crate) fn show(&mut self, policy: &str, generation: u64, now: ProgressSnapshot) {
+        let busy = now.alive_vcores.saturating_sub(now.free_vcores);
+        let text = format!(
+            "{policy} (generation {generation})  {}/{} vcores busy, {} pending, {} done, round {}, {} by the fallback",
+            busy, now.alive_vcores, now.pending, now.completed, now.rounds, now.fallback_rounds
+        );
+        if self.live {
+            self.bar.set_position(now.completed);
+            self.bar.set_message(text);
+        } else if self.last_plain.elapsed() >= self.every {
+            self.last_plain = std::time::Instant::now();
+            line(&format!("         … {text}"));
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

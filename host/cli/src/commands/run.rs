@@ -1,0 +1,229 @@
+//! `run`: the policies of a directory over the embedded cluster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use policy_host::{Events, HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_sim::cluster::{Cluster, ClusterOptions};
+use policy_sim::outcome::{End, Outcome};
+use policy_sim::progress::Progress;
+use policy_sim::real_time::{self, RealTimeOptions, Speed};
+use policy_sim::summary::Summary;
+use policy_sim::workload::{ClusterDefaults, Workload, parse_source};
+
+use super::chronicle::Chronicle;
+use super::judge;
+use super::placement::{Counted, Placement};
+use super::progress::{StatusLine, line};
+use crate::Place;
+use crate::failure::Failure;
+
+/// Hosts the policies of a directory over the embedded cluster, until the workload ends, the time passes, or Ctrl-C.
+///
+/// WORKLOAD is a workload file (JSON lines), `swim:FILE` (a SWIM Hadoop trace), `openb:PODS.csv,NODES.csv` (the Alibaba
+/// GPU trace of 2023), or `synthetic:SPEC` (seeded; `synthetic:` alone is the default one).
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json"
+)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// What to run.
+    #[arg(long, default_value = "synthetic:", value_name = "WORKLOAD")]
+    workload: String,
+    /// Executors, where the workload names none.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    executors: u32,
+    /// Vcores of each executor.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    vcores: u32,
+    /// End after this many seconds.
+    #[arg(long, value_name = "S", value_parser = duration)]
+    duration_s: Option<Duration>,
+    /// Virtual seconds per second.
+    #[arg(long, default_value_t = Speed::default(), value_name = "X")]
+    speed: Speed,
+    /// Where the seeds of the rounds come from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// Write the summary as JSON.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// The lane of policies whose active.json names none.
+    #[arg(long, default_value = "thread", value_name = "LANE")]
+    lane: Lane,
+    /// Map new libraries without judging them in a child process first: a little faster, and a library that crashes
+    /// while it is loaded takes the host with it.
+    #[arg(long)]
+    no_judge: bool,
+    /// Print no events, only the summary.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Lane {
+    Inline,
+    Thread,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(d) if !d.is_zero() => Ok(d),
+        _ => Err("must be more than 0".into()),
+    }
+}
+
+impl Run {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let defaults = ClusterDefaults::uniform(self.executors, self.vcores);
+        let workload = parse_source(&self.workload, &defaults)?;
+        let options = HostOptions {
+            policy: TaskDistributionPolicy::RoundRobin,
+            plugins: Some(self.place.plugins.clone()),
+            state_dir: self.place.state_dir.clone(),
+            lane: match self.lane {
+                Lane::Inline => policy_host::LaneKind::Inline,
+                Lane::Thread => policy_host::LaneKind::Thread,
+            },
+            judge: if self.no_judge { None } else { Some(judge(10.0)?) },
+            ..HostOptions::default()
+        };
+        let job = Job {
+            workload: Arc::new(workload),
+            seed: self.seed,
+            timing: RealTimeOptions { speed: self.speed, duration: self.duration_s, events: None },
+            quiet: self.quiet,
+            placement: Placement::default(),
+        };
+        let runtime = runtime()?;
+        let (outcome, summary) = runtime.block_on(job.run(options, async |_| Ok(())))?;
+        report(&outcome, &summary, self.summary.as_deref())
+    }
+}
+
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new("no-runtime", format!("cannot start the runtime: {e}")))
+}
+
+/// One run of a workload over a host.
+pub(crate) struct Job {
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) seed: u64,
+    pub(crate) timing: RealTimeOptions,
+    pub(crate) quiet: bool,
+    pub(crate) placement: Placement,
+}
+
+impl Job {
+    /// Runs it; `meanwhile` runs beside it and sees the host. The run ends when the workload does, whatever it does.
+    pub(crate) async fn run(
+        self,
+        options: HostOptions,
+        meanwhile: impl AsyncFnOnce(&PolicyHost) -> Result<(), Failure>,
+    ) -> Result<(Outcome, Summary), Failure> {
+        let tasks = self.workload.task_count();
+        let cluster =
+            Cluster::new(Arc::clone(&self.workload), ClusterOptions { seed: self.seed, ..Default::default() })?;
+        let host = PolicyHost::start(options)?;
+        let mut events = host.events();
+        let progress = Progress::new();
+        let mut chronicle = Chronicle::default();
+        let counted = Counted::new(&host, self.placement);
+        let run = real_time::run(cluster, &counted, self.timing, &progress, interrupted());
+        let outcome = {
+            let mut run = std::pin::pin!(run);
+            let mut beside = std::pin::pin!(meanwhile(&host));
+            let mut beside_done = false;
+            let mut status = StatusLine::new(tasks, Duration::from_secs(2));
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tokio::select! {
+                    outcome = &mut run => {
+                        status.finish();
+                        break outcome.map_err(|e| Failure::new(e.code(), e))?;
+                    }
+                    done = &mut beside, if !beside_done => {
+                        done?;
+                        beside_done = true;
+                    }
+                    event = events.next() => if let Some(event) = event {
+                        if matches!(event.kind, policy_host::EventKind::Swapped { .. }) {
+                            // A new policy may bind what the old one left.
+                            progress.nudge();
+                        }
+                        chronicle.take(&event, self.quiet);
+                    },
+                    _ = tick.tick() => if !self.quiet {
+                        let active = host.active();
+                        status.show(&active.policy, active.generation, progress.snapshot());
+                    },
+                }
+            }
+        };
+        settle(&host, &mut events, &mut chronicle, self.quiet).await;
+        let (swaps, refusals) = chronicle.into_parts();
+        Ok((outcome.clone(), outcome.summary(swaps, refusals)))
+    }
+}
+
+/// What happened in the last moments belongs to the run.
+async fn settle(host: &PolicyHost, events: &mut Events, chronicle: &mut Chronicle, quiet: bool) {
+    let generation = host.active().generation;
+    let proved = || host.receipt().active.is_some_and(|a| a.generation == generation);
+    let until = tokio::time::Instant::now() + Duration::from_secs(1);
+    while !proved() && tokio::time::Instant::now() < until {
+        if let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await {
+            chronicle.take(&event, quiet);
+        }
+    }
+    while let Some(event) = events.try_next() {
+        chronicle.take(&event, quiet);
+    }
+}
+
+/// Ctrl-C, or a polite kill.
+async fn interrupted() {
+    let ctrl_c = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = ctrl_c => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = ctrl_c.await;
+}
+
+/// Prints the summary and writes it where asked.
+pub(crate) fn report(outcome: &Outcome, summary: &Summary, file: Option<&std::path::Path>) -> Result<(), Failure> {
+    let why = match outcome.end {
+        End::WorkloadDone => "the workload is done",
+        End::TimeUp => "the time is up",
+        End::Stopped => "stopped",
+        End::Stalled => "nothing can happen any more: no executor is left",
+    };
+    line(&format!("\nend        {why}, {:.1} virtual seconds", outcome.virtual_us as f64 / 1e6));
+    line(summary.to_string().trim_end());
+    if let Some(file) = file {
+        let text = serde_json::to_vec_pretty(summary).map_err(|e| Failure::new("summary-unwritable", e))?;
+        policy_host::receipt::write_atomically(file, &text)
+            .map_err(|e| Failure::new("summary-unwritable", format!("{}: {e}", file.display())))?;
+    }
+    if summary.tasks_lost + summary.tasks_duplicated > 0 {
+        let message = format!("{} tasks lost, {} duplicated", summary.tasks_lost, summary.tasks_duplicated);
+        return Err(Failure::new("conservation", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `status`: the receipt, readable.
+
+use clap::Args;
+use policy_host::receipt::{Receipt, StateDir};
+
+use super::short;
+use crate::Place;
+use crate::failure::{Failure, print_json};
+use crate::say;
+
+/// Shows what a host says is active, what changed last, and what is out of service.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policy-host status --plugins plugins.d")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    place: Place,
+    /// Print the receipt as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let state = StateDir::of(&self.place.plugins, self.place.state_dir.as_deref());
+        let path = state.path().display();
+        let receipt = state.receipt().map_err(|e| Failure::new("receipt-unreadable", format!("{path}: {e}")))?;
+        let Some(receipt) = receipt else {
+            return Err(Failure::new("no-receipt", format!("{path}: no host has written a receipt here")));
+        };
+        if self.json {
+            print_json(&receipt);
+        } else {
+            tell(&receipt, state.host_is_running());
+        }
+        Ok(())
+    }
+}
+
+fn tell(receipt: &Receipt, running: bool) {
+    let host = &receipt.host;
+    match running {
+        true => say!("host      running, process {}", host.pid),
+        false => say!("host      NOT RUNNING; this is what process {} wrote last", host.pid),
+    }
+    match &receipt.active {
+        None => say!("active    nothing has answered a round yet"),
+        Some(a) => {
+            let filters: Vec<&str> = a.filters.iter().map(|f| f.policy.as_str()).collect();
+            let behind = if filters.is_empty() { String::new() } else { format!(" behind {}", filters.join(", ")) };
+            say!("active    {} {} (generation {}){behind}", a.policy, a.version, a.generation);
+            let hash = if a.sha256.is_empty() { String::new() } else { format!(", sha256 {}", short(&a.sha256)) };
+            say!("library   {}{hash}", a.library);
+            if a.file_deleted {
+                say!("          its file is not in the directory any more; it runs from the host's own copy");
+            }
+            say!("lane      {}, deadline {} ms, fallback {}", a.lane, a.deadline_ms, a.fallback);
+            say!("rounds    {} answered, {} by the fallback", a.rounds_answered, receipt.fallback_rounds);
+        }
+    }
+    if let Some(change) = &receipt.last_change {
+        let how = if change.ok { "done".to_owned() } else { format!("REFUSED {}", change.code) };
+        say!("change    {how}: {}", change.message);
+    }
+    say!("libraries {} mapped, {} of them retired", receipt.mapped_libraries, receipt.retired_libraries);
+    if receipt.stuck_threads > 0 {
+        say!("threads   {} stuck in plugin code", receipt.stuck_threads);
+    }
+    for q in &receipt.quarantined {
+        say!("out of service  {} ({}) {}", q.file, q.code, short(&q.sha256));
+    }
+}

@@ -1,0 +1,112 @@
+//! `switch`: writes `active.json` and waits for the receipt.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use policy_host::activation::ACTIVE_FILE;
+use policy_host::receipt::{Receipt, StateDir, write_atomically};
+use policy_host::vet::Digest;
+use serde_json::{Map, Value};
+
+use super::short;
+use crate::Place;
+use crate::failure::{Failure, print_json};
+use crate::say;
+
+/// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
+/// itself in its admission probe, when no work flows). Filters, lane, deadline and fallback stay as active.json has
+/// them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policy-host switch round-robin --plugins plugins.d --config '{}'")]
+pub(crate) struct Switch {
+    /// The policy's name.
+    policy: String,
+    /// The policy's config, as JSON.
+    #[arg(long, value_name = "JSON")]
+    config: Option<String>,
+    #[command(flatten)]
+    place: Place,
+    /// How long to wait for the receipt.
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
+    timeout_ms: u64,
+    /// Print the receipt as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Switch {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let plugins = &self.place.plugins;
+        let state = StateDir::of(plugins, self.place.state_dir.as_deref());
+        if !state.host_is_running() {
+            let message = format!("no host runs on {}; {ACTIVE_FILE} was left as it is", plugins.display());
+            return Err(Failure::new("no-host", message));
+        }
+        let path = plugins.join(ACTIVE_FILE);
+        let content = self.content(&path)?;
+        let sha256 = Digest::of(content.as_bytes()).to_string();
+        let before = state.receipt().ok().flatten().unwrap_or_default();
+        write_atomically(&path, content.as_bytes())
+            .map_err(|e| Failure::new("active-file-unwritable", format!("{}: {e}", path.display())))?;
+        let receipt = self.wait(&state, &before, &sha256)?;
+        if self.json {
+            print_json(&receipt);
+        } else if let Some(a) = &receipt.active {
+            say!("{} {} answers: generation {}, {} {}", a.policy, a.version, a.generation, a.library, short(&a.sha256));
+        }
+        Ok(())
+    }
+
+    /// The file as it is, with another policy and config.
+    fn content(&self, path: &Path) -> Result<String, Failure> {
+        let config = match &self.config {
+            None => None,
+            Some(text) => Some(
+                serde_json::from_str::<Value>(text)
+                    .map_err(|e| Failure::new("invalid-config", format!("--config is not JSON: {e}")))?,
+            ),
+        };
+        let there =
+            std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
+        let mut file = there.unwrap_or_default();
+        file.insert("policy".into(), Value::String(self.policy.clone()));
+        match config {
+            Some(config) => file.insert("config".into(), config),
+            None => file.remove("config"),
+        };
+        serde_json::to_string_pretty(&file)
+            .map(|text| text + "\n")
+            .map_err(|e| Failure::new("active-file-unwritable", e))
+    }
+
+    fn wait(&self, state: &StateDir, before: &Receipt, sha256: &str) -> Result<Receipt, Failure> {
+        let until = Instant::now() + Duration::from_millis(self.timeout_ms);
+        let seen = before.last_change.as_ref().map_or(0, |c| c.number);
+        loop {
+            // A receipt is replaced atomically: unreadable means a host that has just gone.
+            if let Ok(Some(receipt)) = state.receipt() {
+                let same_host = receipt.host.started_unix_ms == before.host.started_unix_ms;
+                let news = receipt.recent_changes.iter().filter(|c| !same_host || c.number > seen);
+                let ours = news.filter(|c| c.active_file_sha256 == sha256).max_by_key(|c| c.number);
+                match ours {
+                    Some(change) if !change.ok => return Err(Failure::new(change.code.clone(), &change.message)),
+                    Some(_) => return Ok(receipt),
+                    None if !same_host && !state.host_is_running() => {
+                        return Err(Failure::new("no-host", "the host ended before it answered"));
+                    }
+                    None => {}
+                }
+            }
+            if Instant::now() >= until {
+                let ms = self.timeout_ms;
+                let message = format!(
+                    "no receipt within {ms} ms; {ACTIVE_FILE} says {}, `status` says what answers",
+                    self.policy
+                );
+                return Err(Failure::new("timeout", message));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The workload file: JSON lines, first the header, then one job a line. Reads it strictly, writes it completely.
+//!
+//! ```json
+//! {"format":"policy-host-workload","version":1,"network_mib_per_s":1000,"executors":[{"id":"e0","vcores":4}]}
+//! {"id":"j1","tenant":"team-a","submit_us":0,"stages":[{"id":0,"tasks":[{"duration_us":10000}]}]}
+//! ```
+//! Defaults: `vcores` 1, `memory_mib` 0, `speed` 1.0, `priority` 0, `tenant` `default`, no dependencies, inputs, key,
+//! pin, rack or labels; `network_mib_per_s` 1000. Executors come from the command line where the header has none.
+//! An unknown key is refused, so that a misspelt one cannot be overlooked.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClusterDefaults, DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Place, Stage, Task,
+    Workload, WorkloadError, validate,
+};
+use crate::limits::MAX_LINE_BYTES;
+
+/// What the header's `format` says.
+pub const FORMAT: &str = "policy-host-workload";
+/// What the header's `version` says.
+pub const VERSION: u64 = 1;
+
+const DEFAULT_TENANT: &str = "default";
+
+/// Reads and checks a workload file.
+///
+/// # Errors
+/// When the file cannot be read, a line breaks the format (with line and column), or the workload makes no sense.
+pub fn read(path: &Path, defaults: &ClusterDefaults) -> Result<Workload, WorkloadError> {
+    let unreadable = |source| WorkloadError::Unreadable { file: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    from_reader(BufReader::with_capacity(1 << 20, file), &path.display().to_string(), defaults)
+}
+
+/// Reads and checks a workload from a reader; `name` stands for it in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_reader(
+    mut reader: impl BufRead,
+    name: &str,
+    defaults: &ClusterDefaults,
+) -> Result<Workload, WorkloadError> {
+    let mut lines = Lines { name, number: 0, buffer: Vec::new() };
+    let Some(first) = lines.next(&mut reader)? else {
+        return Err(lines.malformed(1, "the file is empty; its first line should be the header".to_owned()));
+    };
+    let header = read_header(first, name, defaults)?;
+    let mut shared = Interner::default();
+    let mut jobs = Vec::new();
+    while let Some(line) = lines.next(&mut reader)? {
+        match serde_json::from_slice::<JobRow<'_>>(line) {
+            Ok(row) => jobs.push(row.into_model(&mut shared)),
+            Err(e) => return Err(refused(name, lines.number, &e)),
+        }
+    }
+    let workload = Workload { header, jobs };
+    validate::workload(&workload, &validate::Lines { source: name, first_job: Some(2) })?;
+    Ok(workload)
+}
+
+/// Writes a workload file.
+///
+/// # Errors
+/// When the file cannot be written; what it holds then is not a workload.
+pub fn write(path: &Path, workload: &Workload) -> Result<(), WorkloadError> {
+    let unwritable = |source| WorkloadError::Unwritable { file: path.to_owned(), source };
+    let mut to = BufWriter::new(File::create(path).map_err(unwritable)?);
+    to_writer(&mut to, workload).and_then(|()| to.flush()).map_err(unwritable)
+}
+
+/// Writes a workload. The same workload gives the same bytes.
+///
+/// # Errors
+/// When the writer fails.
+pub fn to_writer(mut to: impl Write, workload: &Workload) -> io::Result<()> {
+    serde_json::to_writer(&mut to, &HeaderRow::from_model(&workload.header))?;
+    to.write_all(b"\n")?;
+    for job in &workload.jobs {
+        serde_json::to_writer(&mut to, &JobRow::from_model(job))?;
+        to.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// The lines of the file, numbered, each within the limit. Empty lines are allowed at the end only: in between, one
+/// would shift every line number in later messages.
+struct Lines<'n> {
+    name: &'n str,
+    number: u64,
+    buffer: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn next(&mut self, reader: &mut impl BufRead) -> Result<Option<&[u8]>, WorkloadError> {
+        let mut skipped = false;
+        loop {
+            self.buffer.clear();
+            let limit = MAX_LINE_BYTES as u64 + 1;
+            let read = io::Read::take(&mut *reader, limit).read_until(b'\n', &mut self.buffer);
+            let read = read.map_err(|source| WorkloadError::Unreadable { file: self.name.into(), source })?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.number += 1;
+            if self.buffer.len() > MAX_LINE_BYTES {
+                return Err(self.malformed(0, format!("the line is longer than {MAX_LINE_BYTES} bytes")));
+            }
+            if self.buffer.iter().all(u8::is_ascii_whitespace) {
+                skipped = true;
+                continue;
+            }
+            if skipped {
+                self.number -= 1;
+                return Err(self.malformed(1, "an empty line between jobs".to_owned()));
+            }
+            return Ok(Some(&self.buffer));
+        }
+    }
+
+    fn malformed(&self, column: u64, reason: String) -> WorkloadError {
+        let place = Place { source: self.name.to_owned(), line: self.number.max(1), column };
+        WorkloadError::Malformed { place, reason }
+    }
+}
+
+fn refused(name: &str, line: u64, e: &serde_json::Error) -> WorkloadError {
+    let full = e.to_string();
+    let inner = format!(" at line {} column {}", e.line(), e.column());
+    let reason = full.strip_suffix(&inner).unwrap_or(&full).to_owned();
+    let place = Place { source: name.to_owned(), line, column: e.column() as u64 };
+    WorkloadError::Malformed { place, reason }
+}
+
+/// Format and version are judged before anything else: a newer file may have keys that this program does not know.
+#[derive(Deserialize)]
+struct Probe<'a> {
+    #[serde(borrow)]
+    format: Cow<'a, str>,
+    version: u64,
+}
+
+fn read_header(line: &[u8], name: &str, defaults: &ClusterDefaults) -> Result<Header, WorkloadError> {
+    let probe: Probe<'_> = serde_json::from_slice(line).map_err(|e| refused(name, 1, &e))?;
+    let place = || Place { source: name.to_owned(), line: 1, column: 0 };
+    if probe.format != FORMAT {
+        return Err(WorkloadError::Format { place: place(), found: probe.format.into_owned() });
+    }
+    if probe.version != VERSION {
+        return Err(WorkloadError::Version { place: place(), found: probe.version, known: VERSION });
+    }
+    let row: HeaderRow<'_> = serde_json::from_slice(line).map_err(|e| refused(name, 1, &e))?;
+    let executors = match row.executors.is_empty() {
+        true => defaults.executors.clone(),
+        false => row.executors.into_iter().map(ExecutorRow::into_model).collect(),
+    };
+    Ok(Header { network_mib_per_s: row.network_mib_per_s, executors })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderRow<'a> {
+    #[serde(borrow)]
+    format: Cow<'a, str>,
+    version: u64,
+    #[serde(default = "default_network")]
+    network_mib_per_s: u64,
+    #[serde(borrow, default)]
+    executors: Vec<ExecutorRow<'a>>,
+}
+
+fn default_network() -> u64 {
+    DEFAULT_NETWORK_MIB_PER_S
+}
+
+impl<'a> HeaderRow<'a> {
+    fn from_model(header: &'a Header) -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            network_mib_per_s: header.network_mib_per_s,
+            executors: header.executors.iter().map(ExecutorRow::from_model).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExecutorRow<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(default = "one")]
+    vcores: u32,
+    #[serde(default)]
+    memory_mib: u64,
+    #[serde(borrow, default)]
+    rack: Option<Cow<'a, str>>,
+    #[serde(default = "unit_speed")]
+    speed: f32,
+    #[serde(borrow, default)]
+    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn unit_speed() -> f32 {
+    1.0
+}
+
+impl<'a> ExecutorRow<'a> {
+    fn into_model(self) -> ExecutorSpec {
+        let labels = self.labels.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+        ExecutorSpec {
+            name: self.id.into_owned(),
+            vcores: self.vcores,
+            memory_mib: self.memory_mib,
+            rack: self.rack.map(Cow::into_owned),
+            speed: self.speed,
+            labels,
+        }
+    }
+
+    fn from_model(e: &'a ExecutorSpec) -> Self {
+        Self {
+            id: e.name.as_str().into(),
+            vcores: e.vcores,
+            memory_mib: e.memory_mib,
+            rack: e.rack.as_deref().map(Cow::from),
+            speed: e.speed,
+            labels: e.labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobRow<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default = "default_tenant")]
+    tenant: Cow<'a, str>,
+    submit_us: u64,
+    #[serde(default)]
+    priority: i32,
+    #[serde(borrow, default)]
+    stages: Vec<StageRow<'a>>,
+}
+
+fn default_tenant() -> Cow<'static, str> {
+    DEFAULT_TENANT.into()
+}
+
+impl<'a> JobRow<'a> {
+    fn into_model(self, shared: &mut Interner) -> Job {
+        Job {
+            id: self.id.into_owned(),
+            tenant: shared.share(&self.tenant),
+            submit_us: self.submit_us,
+            priority: self.priority,
+            stages: self.stages.into_iter().map(|s| s.into_model(shared)).collect(),
+        }
+    }
+
+    fn from_model(job: &'a Job) -> Self {
+        Self {
+            id: job.id.as_str().into(),
+            tenant: Cow::Borrowed(&job.tenant),
+            submit_us: job.submit_us,
+            priority: job.priority,
+            stages: job.stages.iter().map(StageRow::from_model).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageRow<'a> {
+    id: u32,
+    #[serde(default)]
+    depends_on: Vec<u32>,
+    #[serde(borrow, default)]
+    tasks: Vec<TaskRow<'a>>,
+}
+
+impl<'a> StageRow<'a> {
+    fn into_model(self, shared: &mut Interner) -> Stage {
+        let tasks = self.tasks.into_iter().map(|t| t.into_model(shared)).collect();
+        Stage { id: self.id, depends_on: self.depends_on, tasks }
+    }
+
+    fn from_model(stage: &'a Stage) -> Self {
+        let tasks = stage.tasks.iter().map(TaskRow::from_model).collect();
+        Self { id: stage.id, depends_on: stage.depends_on.clone(), tasks }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskRow<'a> {
+    duration_us: u64,
+    #[serde(default = "one")]
+    vcores: u32,
+    #[serde(default)]
+    memory_mib: u32,
+    #[serde(borrow, default)]
+    inputs: Vec<InputRow<'a>>,
+    #[serde(borrow, default)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pin: Option<Cow<'a, str>>,
+}
+
+impl<'a> TaskRow<'a> {
+    fn into_model(self, shared: &mut Interner) -> Task {
+        let inputs = self.inputs.iter().map(|i| Input { executor: shared.share(&i.executor), bytes: i.bytes });
+        Task {
+            duration_us: self.duration_us,
+            vcores: self.vcores,
+            memory_mib: self.memory_mib,
+            inputs: inputs.collect(),
+            key: self.key.map(|k| shared.share(&k)),
+            pin: self.pin.map(|p| shared.share(&p)),
+        }
+    }
+
+    fn from_model(task: &'a Task) -> Self {
+        let inputs = task.inputs.iter().map(|i| InputRow { executor: Cow::Borrowed(&i.executor), bytes: i.bytes });
+        Self {
+            duration_us: task.duration_us,
+            vcores: task.vcores,
+            memory_mib: task.memory_mib,
+            inputs: inputs.collect(),
+            key: task.key.as_deref().map(Cow::from),
+            pin: task.pin.as_deref().map(Cow::from),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputRow<'a> {
+    #[serde(borrow)]
+    executor: Cow<'a, str>,
+    bytes: u64,
+}

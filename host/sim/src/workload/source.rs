@@ -1,0 +1,63 @@
+//! What `--workload` names: a file, or an importer or the generator with its argument. Chooses; reads nothing itself.
+
+use std::path::Path;
+
+use super::swim::SwimOptions;
+use super::synthetic::SyntheticSpec;
+use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Workload, WorkloadError, file, openb, swim};
+
+/// The cluster that a workload gets where it names no executors itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterDefaults {
+    /// The executors.
+    pub executors: Vec<ExecutorSpec>,
+    /// The network, for importers and the generator; a workload file has its own.
+    pub network_mib_per_s: u64,
+}
+
+impl ClusterDefaults {
+    /// `executors` equal executors `e0`, `e1`, … of `vcores` each, memory not accounted for.
+    #[must_use]
+    pub fn uniform(executors: u32, vcores: u32) -> Self {
+        let executors = (0..executors).map(|i| ExecutorSpec::new(format!("e{i}"), vcores)).collect();
+        Self { executors, network_mib_per_s: DEFAULT_NETWORK_MIB_PER_S }
+    }
+}
+
+impl Default for ClusterDefaults {
+    /// Eight executors of four vcores.
+    fn default() -> Self {
+        Self::uniform(8, 4)
+    }
+}
+
+/// Loads what `source` names:
+/// - `swim:FILE[?OPTIONS]`: a SWIM Hadoop trace ([`swim`]);
+/// - `openb:PODS.csv,NODES.csv`: the Alibaba GPU trace of 2023 ([`openb`]); its nodes are the executors;
+/// - `synthetic:SPEC`: the seeded generator ([`synthetic`](super::synthetic)); an empty SPEC is the default one;
+/// - anything else: a workload file ([`file`]).
+///
+/// Paths are relative to the working directory.
+///
+/// # Errors
+/// When the source cannot be read, breaks its format, or makes a workload that cannot run. Nothing is left half read.
+pub fn parse_source(source: &str, defaults: &ClusterDefaults) -> Result<Workload, WorkloadError> {
+    if let Some(rest) = source.strip_prefix("swim:") {
+        let (path, options) = match rest.split_once('?') {
+            Some((path, options)) => (path, SwimOptions::parse(options)?),
+            None => (rest, SwimOptions::default()),
+        };
+        return swim::read(Path::new(path), &options, defaults);
+    }
+    if let Some(rest) = source.strip_prefix("openb:") {
+        let Some((pods, nodes)) = rest.split_once(',') else {
+            let reason = "two files are needed: openb:PODS.csv,NODES.csv".to_owned();
+            return Err(WorkloadError::BadSource { spec: source.to_owned(), reason });
+        };
+        return openb::read(Path::new(pods), Path::new(nodes), defaults);
+    }
+    if let Some(rest) = source.strip_prefix("synthetic:") {
+        return rest.parse::<SyntheticSpec>()?.generate(defaults);
+    }
+    file::read(Path::new(source), defaults)
+}
