@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Longest line of a workload file, in bytes. A job of a million tasks takes some 60 MB.
 pub const MAX_LINE_BYTES: usize = 256 << 20;
 
-/// Tasks of one workload. Rounds number tasks with 32 bits.
-pub const MAX_TASKS: u64 = 1 << 31;
+/// Tasks of one workload: some 10 GB of memory. Rounds number tasks with 32 bits.
+pub const MAX_TASKS: u64 = 1 << 27;
 
 /// Stages of one job.
 pub const MAX_STAGES_PER_JOB: usize = 10_000;

@@ -41,7 +41,7 @@ pub struct Metrics {
     pub busy_vcore_us: u128,
     /// Vcore microseconds of tasks that went down with their executor.
     pub wasted_vcore_us: u128,
-    /// Vcore microseconds that were there, from the first submission to the last end.
+    /// Vcore microseconds that were there, from the first submission to the last end of a task or loss of an executor.
     pub capacity_vcore_us: u128,
     /// Input bytes that lay on the executor of the task that read them.
     pub local_bytes: u128,

@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 pub(crate) mod metrics;
 mod rounds;
 mod runs;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use executors::Executors;
 use jobs::JobState;
 use ledger::{Held, Ledger};
 use rounds::RoundState;
+use slots::{RunningTask, Slots};
 
 /// What a cluster is made with, besides its workload.
 #[derive(Clone, Debug, Default)]
@@ -83,58 +85,6 @@ struct TenantState {
     vcores_in_use: u64,
     memory_mib_in_use: u64,
     got: TenantRecord,
-}
-
-/// A task on an executor.
-#[derive(Clone, Copy, Debug)]
-struct RunningTask {
-    seq: u64,
-    job: u32,
-    stage: u32,
-    task: u32,
-    executor: u32,
-    vcores: u32,
-    memory_mib: u32,
-    started_us: u64,
-    queue_wait_us: u64,
-    local_bytes: u64,
-    remote_bytes: u64,
-}
-
-/// Running tasks in reusable places; the agenda refers to them by place and sequence number.
-#[derive(Debug, Default)]
-struct Slots {
-    places: Vec<Option<RunningTask>>,
-    free: Vec<u32>,
-    started: u64,
-}
-
-impl Slots {
-    fn insert(&mut self, mut task: RunningTask) -> (u64, u32) {
-        self.started += 1;
-        task.seq = self.started;
-        let slot = self.free.pop().unwrap_or(self.places.len() as u32);
-        if slot as usize == self.places.len() {
-            self.places.push(None);
-        }
-        self.places[slot as usize] = Some(task);
-        (task.seq, slot)
-    }
-
-    /// Takes the task out, unless the place has another one by now.
-    fn remove(&mut self, slot: u32, seq: u64) -> Option<RunningTask> {
-        let task = self.places.get_mut(slot as usize)?.take_if(|t| t.seq == seq)?;
-        self.free.push(slot);
-        Some(task)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (u32, &RunningTask)> {
-        self.places.iter().enumerate().filter_map(|(i, t)| t.as_ref().map(|t| (i as u32, t)))
-    }
-
-    fn len(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
 }
 
 impl Cluster {

@@ -150,7 +150,7 @@ pub enum WorkloadError {
         place: Place,
     },
     /// A number is beyond what the model takes.
-    #[error("{place}: {what} is {found}, the range is {least} to {most}")]
+    #[error("{place}: {what} is {found}, the range is {range}")]
     OutOfRange {
         /// Where.
         place: Place,
@@ -158,10 +158,8 @@ pub enum WorkloadError {
         what: &'static str,
         /// Its value.
         found: String,
-        /// The least allowed.
-        least: String,
-        /// The most allowed.
-        most: String,
+        /// What is allowed: least to most.
+        range: String,
     },
     /// The text that names the workload makes no sense.
     #[error("`{spec}`: {reason}")]

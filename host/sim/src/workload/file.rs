@@ -9,25 +9,20 @@
 //! An unknown key is refused, so that a misspelt one cannot be overlooked.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{
-    ClusterDefaults, DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Place, Stage, Task,
-    Workload, WorkloadError, validate,
-};
+use super::rows::{ExecutorRow, HeaderRow, JobRow};
+use super::{ClusterDefaults, Header, Interner, Place, Workload, WorkloadError, validate};
 use crate::limits::MAX_LINE_BYTES;
 
 /// What the header's `format` says.
 pub const FORMAT: &str = "policy-host-workload";
 /// What the header's `version` says.
 pub const VERSION: u64 = 1;
-
-const DEFAULT_TENANT: &str = "default";
 
 /// Reads and checks a workload file.
 ///
@@ -162,193 +157,4 @@ fn read_header(line: &[u8], name: &str, defaults: &ClusterDefaults) -> Result<He
         false => row.executors.into_iter().map(ExecutorRow::into_model).collect(),
     };
     Ok(Header { network_mib_per_s: row.network_mib_per_s, executors })
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderRow<'a> {
-    #[serde(borrow)]
-    format: Cow<'a, str>,
-    version: u64,
-    #[serde(default = "default_network")]
-    network_mib_per_s: u64,
-    #[serde(borrow, default)]
-    executors: Vec<ExecutorRow<'a>>,
-}
-
-fn default_network() -> u64 {
-    DEFAULT_NETWORK_MIB_PER_S
-}
-
-impl<'a> HeaderRow<'a> {
-    fn from_model(header: &'a Header) -> Self {
-        Self {
-            format: FORMAT.into(),
-            version: VERSION,
-            network_mib_per_s: header.network_mib_per_s,
-            executors: header.executors.iter().map(ExecutorRow::from_model).collect(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExecutorRow<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(default = "one")]
-    vcores: u32,
-    #[serde(default)]
-    memory_mib: u64,
-    #[serde(borrow, default)]
-    rack: Option<Cow<'a, str>>,
-    #[serde(default = "unit_speed")]
-    speed: f32,
-    #[serde(borrow, default)]
-    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn unit_speed() -> f32 {
-    1.0
-}
-
-impl<'a> ExecutorRow<'a> {
-    fn into_model(self) -> ExecutorSpec {
-        let labels = self.labels.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
-        ExecutorSpec {
-            name: self.id.into_owned(),
-            vcores: self.vcores,
-            memory_mib: self.memory_mib,
-            rack: self.rack.map(Cow::into_owned),
-            speed: self.speed,
-            labels,
-        }
-    }
-
-    fn from_model(e: &'a ExecutorSpec) -> Self {
-        Self {
-            id: e.name.as_str().into(),
-            vcores: e.vcores,
-            memory_mib: e.memory_mib,
-            rack: e.rack.as_deref().map(Cow::from),
-            speed: e.speed,
-            labels: e.labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JobRow<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow, default = "default_tenant")]
-    tenant: Cow<'a, str>,
-    submit_us: u64,
-    #[serde(default)]
-    priority: i32,
-    #[serde(borrow, default)]
-    stages: Vec<StageRow<'a>>,
-}
-
-fn default_tenant() -> Cow<'static, str> {
-    DEFAULT_TENANT.into()
-}
-
-impl<'a> JobRow<'a> {
-    fn into_model(self, shared: &mut Interner) -> Job {
-        Job {
-            id: self.id.into_owned(),
-            tenant: shared.share(&self.tenant),
-            submit_us: self.submit_us,
-            priority: self.priority,
-            stages: self.stages.into_iter().map(|s| s.into_model(shared)).collect(),
-        }
-    }
-
-    fn from_model(job: &'a Job) -> Self {
-        Self {
-            id: job.id.as_str().into(),
-            tenant: Cow::Borrowed(&job.tenant),
-            submit_us: job.submit_us,
-            priority: job.priority,
-            stages: job.stages.iter().map(StageRow::from_model).collect(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StageRow<'a> {
-    id: u32,
-    #[serde(default)]
-    depends_on: Vec<u32>,
-    #[serde(borrow, default)]
-    tasks: Vec<TaskRow<'a>>,
-}
-
-impl<'a> StageRow<'a> {
-    fn into_model(self, shared: &mut Interner) -> Stage {
-        let tasks = self.tasks.into_iter().map(|t| t.into_model(shared)).collect();
-        Stage { id: self.id, depends_on: self.depends_on, tasks }
-    }
-
-    fn from_model(stage: &'a Stage) -> Self {
-        let tasks = stage.tasks.iter().map(TaskRow::from_model).collect();
-        Self { id: stage.id, depends_on: stage.depends_on.clone(), tasks }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TaskRow<'a> {
-    duration_us: u64,
-    #[serde(default = "one")]
-    vcores: u32,
-    #[serde(default)]
-    memory_mib: u32,
-    #[serde(borrow, default)]
-    inputs: Vec<InputRow<'a>>,
-    #[serde(borrow, default)]
-    key: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pin: Option<Cow<'a, str>>,
-}
-
-impl<'a> TaskRow<'a> {
-    fn into_model(self, shared: &mut Interner) -> Task {
-        let inputs = self.inputs.iter().map(|i| Input { executor: shared.share(&i.executor), bytes: i.bytes });
-        Task {
-            duration_us: self.duration_us,
-            vcores: self.vcores,
-            memory_mib: self.memory_mib,
-            inputs: inputs.collect(),
-            key: self.key.map(|k| shared.share(&k)),
-            pin: self.pin.map(|p| shared.share(&p)),
-        }
-    }
-
-    fn from_model(task: &'a Task) -> Self {
-        let inputs = task.inputs.iter().map(|i| InputRow { executor: Cow::Borrowed(&i.executor), bytes: i.bytes });
-        Self {
-            duration_us: task.duration_us,
-            vcores: task.vcores,
-            memory_mib: task.memory_mib,
-            inputs: inputs.collect(),
-            key: task.key.as_deref().map(Cow::from),
-            pin: task.pin.as_deref().map(Cow::from),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputRow<'a> {
-    #[serde(borrow)]
-    executor: Cow<'a, str>,
-    bytes: u64,
 }

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod file;
 pub mod openb;
+mod rows;
 pub mod source;
 pub mod swim;
 pub mod synthetic;

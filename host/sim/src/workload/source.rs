@@ -35,7 +35,7 @@ impl Default for ClusterDefaults {
 /// - `swim:FILE[?OPTIONS]`: a SWIM Hadoop trace ([`swim`]);
 /// - `openb:PODS.csv,NODES.csv`: the Alibaba GPU trace of 2023 ([`openb`]); its nodes are the executors;
 /// - `synthetic:SPEC`: the seeded generator ([`synthetic`](super::synthetic)); an empty SPEC is the default one;
-/// - anything else: a workload file ([`file`]).
+/// - anything else: a workload file ([`file`](mod@file)).
 ///
 /// Paths are relative to the working directory.
 ///

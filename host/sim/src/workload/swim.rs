@@ -5,9 +5,10 @@
 //! (all numbers are [`SwimOptions`], with these defaults):
 //!
 //! - **Map stage 0**: one task for each 128 MiB of input, at least one, at most 1000 a stage. A task takes 500 ms plus
-//!   its share of the input, and of the output where nothing is shuffled, at 64 MiB/s.
-//! - **Reduce stage 1**, where bytes are shuffled: one task for each GiB of them, at most 1000; it depends on stage 0.
-//!   A task takes 500 ms plus its share of the shuffled bytes and of the output, at 64 MiB/s.
+//!   its share of the input, at 64 MiB/s. Where nothing is shuffled, the maps write the output too: it adds to their
+//!   time, and counts instead of the input where it is larger.
+//! - **Reduce stage 1**, where bytes are shuffled: one task for each GiB of them, or of the output where that is larger,
+//!   at most 1000; it depends on stage 0. A task takes 500 ms plus its share of both, at 64 MiB/s.
 //! - **The cap leaves the work as it is**: a stage of more blocks has tasks of more bytes each, so that all bytes are
 //!   still processed; only the 500 ms a task are saved.
 //! - **Where data lies**: a block lies on one executor, chosen by the XXH3 hash of `path#block`, or of `job#block` where
@@ -39,7 +40,7 @@ pub struct SwimOptions {
     pub jobs: usize,
     /// Input of one map task.
     pub block_mib: u64,
-    /// Shuffled bytes of one reduce task.
+    /// Shuffled or written bytes of one reduce task.
     pub reduce_mib: u64,
     /// What one task processes.
     pub throughput_mib_per_s: u64,
@@ -185,7 +186,7 @@ impl<'a> Maker<'a> {
     fn job(&mut self, row: &Row<'_>) -> Job {
         let mut stages = vec![Stage { id: 0, depends_on: Vec::new(), tasks: self.maps(row) }];
         if row.shuffle > 0 {
-            let count = self.count(row.shuffle, self.options.reduce_mib);
+            let count = self.count(row.shuffle.max(row.output), self.options.reduce_mib);
             let shuffle = shares(row.shuffle, count);
             let tasks = shuffle.zip(shares(row.output, count)).map(|(s, o)| Task::new(self.duration_us(s, o)));
             stages.push(Stage { id: 1, depends_on: vec![0], tasks: tasks.collect() });
@@ -194,8 +195,8 @@ impl<'a> Maker<'a> {
     }
 
     fn maps(&mut self, row: &Row<'_>) -> Vec<Task> {
-        let count = self.count(row.input, self.options.block_mib);
         let written = if row.shuffle > 0 { 0 } else { row.output };
+        let count = self.count(row.input.max(written), self.options.block_mib);
         let of = row.path.unwrap_or(row.job);
         let mut tasks = Vec::with_capacity(count as usize);
         for (block, (input, output)) in shares(row.input, count).zip(shares(written, count)).enumerate() {

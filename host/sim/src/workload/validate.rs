@@ -1,6 +1,7 @@
 //! What a run relies on, checked once: limits, order, unique ids, dependencies, tasks that fit. Pure; reads no file.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 
 use super::{ExecutorSpec, Job, Place, Stage, Task, Workload, WorkloadError, topological};
 use crate::limits;
@@ -146,7 +147,7 @@ fn tasks(job: &Job, stage: &Stage, room: &Room<'_>, place: impl Fn() -> Place) -
     Ok(())
 }
 
-fn range<T: PartialOrd + ToString>(
+fn range<T: PartialOrd + Display>(
     place: impl Fn() -> Place,
     what: &'static str,
     found: T,
@@ -156,6 +157,6 @@ fn range<T: PartialOrd + ToString>(
     if found >= least && found <= most {
         return Ok(());
     }
-    let (found, least, most) = (found.to_string(), least.to_string(), most.to_string());
-    Err(WorkloadError::OutOfRange { place: place(), what, found, least, most })
+    let (found, range) = (found.to_string(), format!("{least} to {most}"));
+    Err(WorkloadError::OutOfRange { place: place(), what, found, range })
 }

@@ -3,6 +3,7 @@
 mod binders;
 mod conservation;
 mod determinism;
+mod importers;
 mod known_answers;
 mod policy_view;
 mod real_time;
