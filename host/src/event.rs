@@ -1,6 +1,6 @@
 //! What the host tells: one enum for listeners, logs and histories. A bad plugin is data here, not an exception.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -44,6 +44,12 @@ pub struct Event {
     pub since_start: Duration,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl Event {
+    pub(crate) fn now(started: Instant, kind: EventKind) -> Self {
+        Self { at: SystemTime::now(), since_start: started.elapsed(), kind }
+    }
 }
 
 /// What happened.

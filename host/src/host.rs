@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
@@ -170,8 +170,12 @@ impl Shared {
 
     /// Tells listeners and the log.
     pub(crate) fn emit(&self, kind: EventKind) {
-        kind.trace();
-        let event = Event { at: SystemTime::now(), since_start: self.started.elapsed(), kind };
+        self.send(Event::now(self.started, kind));
+    }
+
+    /// Tells listeners and the log of an event that happened before.
+    pub(crate) fn send(&self, event: Event) {
+        event.kind.trace();
         // Nobody listening is fine.
         let _ = self.events.send(Arc::new(event));
     }

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use policy_plugin_api::abi::foreign::Description;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Wanted;
@@ -25,9 +27,9 @@ pub struct Verdict {
     pub file: String,
     /// Its SHA-256; empty when it could not be read.
     pub sha256: String,
-    /// Whether a host would admit it.
+    /// Whether everything in it does well.
     pub ok: bool,
-    /// The stable code; `ok` when admitted.
+    /// The stable code of the first thing that does not; `ok` otherwise.
     pub code: String,
     /// Why it was refused.
     pub message: String,
@@ -49,9 +51,17 @@ pub struct JudgedPolicy {
     pub api_version: String,
     /// The JSON Schema of its config.
     pub config_schema: serde_json::Value,
+    /// `ok`, or the stable code of what it did with its default config.
+    pub code: String,
 }
 
 impl Verdict {
+    /// Whether a host would map the file: at least one of its policies does well with its default config.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.ok || self.policies.iter().any(|p| p.code == "ok")
+    }
+
     fn refused(file: &Path, code: &str, message: &str) -> Self {
         let file = file.display().to_string();
         Self { file, code: code.into(), message: cut(message), ..Self::default() }
@@ -191,9 +201,7 @@ fn judge_here(file: &Path) -> Verdict {
         Ok(loaded) => loaded,
         Err(e) => return refused(e.code(), &e.to_string()),
     };
-    if let Err(e) = probe(&loaded, 0) {
-        return refused(e.code(), &format!("{}: {e}", file.display()));
-    }
+    let unfit = probe(&loaded, 0);
     let api_version = format!("{}.{}", vetted.manifest().api_major, vetted.manifest().api_minor);
     let policies = loaded.exports().iter().map(|e| JudgedPolicy {
         name: e.name.clone(),
@@ -201,47 +209,59 @@ fn judge_here(file: &Path) -> Verdict {
         version: e.version.clone(),
         api_version: api_version.clone(),
         config_schema: e.config_schema.clone(),
+        code: unfit.iter().find(|u| u.name == e.name).map_or("ok", |u| u.code).into(),
     });
+    let first = unfit.first();
     Verdict {
         file: file.display().to_string(),
         sha256: vetted.digest().to_string(),
-        ok: true,
-        code: "ok".into(),
-        message: String::new(),
+        ok: first.is_none(),
+        code: first.map_or("ok", |u| u.code).into(),
+        message: first.map_or_else(String::new, |u| cut(&format!("{}: {}", file.display(), u.message))),
         policies: policies.collect(),
     }
 }
 
-/// Makes everything a library exports, with its default config, and puts it through the canned rounds. A policy that
-/// refuses its default config is not judged further: it is not at fault.
-pub(crate) fn probe(loaded: &std::sync::Arc<Loaded>, generation: u64) -> Result<(), AdmitError> {
-    for export in loaded.exports() {
-        let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
-        let recipe = match export.kind.as_str() {
-            "policy" => Recipe { policy: (wanted, Origin::Library(loaded.clone())), filters: Vec::new(), generation },
-            "filter" => {
-                let behind = BuiltIn::default();
-                let policy = Wanted { name: behind.name().into(), config: String::new(), place: (1, 1) };
-                Recipe {
-                    policy: (policy, Origin::BuiltIn(behind)),
-                    filters: vec![(wanted, loaded.clone())],
-                    generation,
-                }
-            }
-            // A kind of a later API version: nothing here can use it.
-            _ => continue,
-        };
-        let (complaints, complained) = std::sync::mpsc::channel();
-        let pipeline = match admit::construct(&recipe, move |message| drop(complaints.send(message))) {
-            Ok(pipeline) => pipeline,
-            Err(AdmitError::Config(_)) => continue,
-            Err(e) => return Err(e),
-        };
-        admit::rehearse(&export.name, &pipeline)?;
-        drop(pipeline);
-        if let Ok(message) = complained.try_recv() {
-            return Err(AdmitError::Destructor { name: export.name.clone(), message });
+/// An export that does not do well with its default config.
+#[derive(Clone, Debug)]
+pub(crate) struct Unfit {
+    pub(crate) name: String,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// Makes everything a library exports, with its default config, and puts it through the canned rounds; returns those
+/// that failed. A policy that refuses its default config is not judged further: it is not at fault.
+pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64) -> Vec<Unfit> {
+    let failed = loaded.exports().iter().filter_map(|export| {
+        let error = try_out(loaded, export, generation).err()?;
+        Some(Unfit { name: export.name.clone(), code: error.code(), message: error.to_string() })
+    });
+    failed.collect()
+}
+
+fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Result<(), AdmitError> {
+    let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
+    let recipe = match export.kind.as_str() {
+        "policy" => Recipe { policy: (wanted, Origin::Library(loaded.clone())), filters: Vec::new(), generation },
+        "filter" => {
+            let behind = BuiltIn::default();
+            let policy = Wanted { name: behind.name().into(), config: String::new(), place: (1, 1) };
+            Recipe { policy: (policy, Origin::BuiltIn(behind)), filters: vec![(wanted, loaded.clone())], generation }
         }
+        // A kind of a later API version: nothing here can use it.
+        _ => return Ok(()),
+    };
+    let (complaints, complained) = std::sync::mpsc::channel();
+    let pipeline = match admit::construct(&recipe, move |message| drop(complaints.send(message))) {
+        Ok(pipeline) => pipeline,
+        Err(AdmitError::Config(_)) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    admit::rehearse(&export.name, &pipeline)?;
+    drop(pipeline);
+    match complained.try_recv() {
+        Ok(message) => Err(AdmitError::Destructor { name: export.name.clone(), message }),
+        Err(_) => Ok(()),
     }
-    Ok(())
 }

@@ -32,6 +32,8 @@ struct Library {
     manifest: ManifestInfo,
     /// The newest generation made from it.
     generation: u64,
+    /// Exports that do not do well with their default config: (name, code).
+    unfit: Vec<(String, &'static str)>,
 }
 
 /// See the module.
@@ -89,9 +91,16 @@ impl Registry {
         if let Some(entry) = self.files.get_mut(file) {
             entry.state = FileState::Admitted(digest);
         }
-        let library = Library { loaded: Arc::clone(loaded), manifest: manifest.clone(), generation };
+        let library = Library { loaded: Arc::clone(loaded), manifest: manifest.clone(), generation, unfit: Vec::new() };
         self.libraries.entry(digest).and_modify(|l| l.generation = generation).or_insert(library);
         taken
+    }
+
+    /// Notes an export that does not do well with its default config.
+    pub(crate) fn unfit(&mut self, loaded: &Loaded, name: &str, code: &'static str) {
+        if let Some(library) = self.libraries.get_mut(&loaded.digest()) {
+            library.unfit.push((name.to_owned(), code));
+        }
     }
 
     /// Forgets a file; returns the digest that it gave.
@@ -201,9 +210,11 @@ impl Registry {
         let sha256 = library.loaded.digest().to_string();
         let newest = self.resolve(&export.kind, &export.name).is_ok_and(|l| l.digest() == library.loaded.digest());
         let quarantined = self.quarantined.get(&sha256);
+        let unfit = library.unfit.iter().find(|(name, _)| *name == export.name).map(|(_, code)| *code);
         let state = match () {
             () if quarantined.is_some() => "quarantined",
             () if in_service(&sha256, &export.name) => "active",
+            () if unfit.is_some() => "rejected",
             () if newest => "candidate",
             () => "retired",
         };
@@ -216,7 +227,7 @@ impl Registry {
             sha256,
             generation: library.generation,
             state: state.into(),
-            code: quarantined.map(|q| q.code.clone()).unwrap_or_default(),
+            code: quarantined.map(|q| q.code.clone()).or(unfit.map(Into::into)).unwrap_or_default(),
             message: String::new(),
             config_schema: export.config_schema.clone(),
         }

@@ -43,13 +43,24 @@
 //!         slots: &mut [AvailableTaskSlots],
 //!         running_jobs: &RunningJobs<'_>,
 //!     ) -> Result<Vec<BoundTask>> {
+//!         let limits = running_jobs.limits();
+//!         let mut caps = limits.group_caps().to_vec();
 //!         let mut bound = Vec::with_capacity(running_jobs.bindable());
 //!         for stage in running_jobs.stages() {
+//!             let groups = limits.groups(stage.id());
 //!             for task in stage.pending() {
-//!                 let Some(slot) = slots.iter_mut().find(|s| s.slots >= task.vcores()) else {
-//!                     return Ok(bound);
+//!                 let (vcores, memory_mib) = (task.vcores(), u64::from(task.memory_mib()));
+//!                 // What filters decided: caps on groups of stages, executors that a stage may not use.
+//!                 if groups.iter().any(|&group| caps[group as usize] < vcores) {
+//!                     break;
+//!                 }
+//!                 let fits = |s: &&mut AvailableTaskSlots| {
+//!                     s.slots >= vcores && s.memory_mib >= memory_mib && limits.allows(stage.id(), s.executor)
 //!                 };
-//!                 slot.slots -= task.vcores();
+//!                 let Some(slot) = slots.iter_mut().find(fits) else { break };
+//!                 slot.slots -= vcores;
+//!                 slot.memory_mib -= memory_mib;
+//!                 groups.iter().for_each(|&group| caps[group as usize] -= vcores);
 //!                 bound.push(BoundTask::new(task.id(), slot.executor));
 //!             }
 //!         }
@@ -62,8 +73,8 @@
 //! # fn main() {}
 //! ```
 //! Drop the built library into the plugin directory, write `{"policy": "first-fit"}` into its `active.json`, done.
-//! (This policy ignores the limits of filters; behind a filter its answer would be refused. The test kit's conformance
-//! suite finds such things.)
+//! (A policy that forgets memory or limits is refused at admission; the test kit's conformance suite finds such things
+//! beforehand.)
 
 pub mod abi;
 pub mod assemble;

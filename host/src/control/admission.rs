@@ -10,7 +10,7 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 use super::{Control, Message, Request};
 use crate::activation::{ACTIVE_FILE, Activation};
 use crate::event::{Cause, EventKind};
-use crate::judge::{self, Judge};
+use crate::judge::{self, Judge, Unfit};
 use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES, PLUGIN_STACK_BYTES};
 use crate::load::{self, Loaded};
 use crate::vet::{self, Digest, StagingDir};
@@ -23,7 +23,15 @@ pub(crate) struct Admission {
     arrival: u64,
     seen_at: Instant,
     generation: u64,
-    result: Result<(Arc<Loaded>, ManifestInfo), RefusedFile>,
+    result: Result<Examined, RefusedFile>,
+}
+
+/// A library that can be used, though perhaps not all of it.
+#[derive(Debug)]
+struct Examined {
+    loaded: Arc<Loaded>,
+    manifest: ManifestInfo,
+    unfit: Vec<Unfit>,
 }
 
 /// Why a file was refused.
@@ -60,7 +68,7 @@ impl Control {
     }
 
     fn directory(&mut self, present: bool) {
-        self.shared.emit(EventKind::Directory { present });
+        self.tell(EventKind::Directory { present });
         if present {
             self.books.force();
         } else {
@@ -93,7 +101,7 @@ impl Control {
     fn file_gone(&mut self, name: &str) {
         if name == ACTIVE_FILE {
             let message = format!("{ACTIVE_FILE}: deleted; what is active stays active");
-            self.shared.emit(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
+            self.tell(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
             return self.refuse(name, "active-file-deleted", message, "", None);
         }
         let digest = self.registry.gone(name).map(|d| d.to_string());
@@ -106,7 +114,7 @@ impl Control {
             true => format!("{name}: deleted while active; {} keeps running from the host's own copy", active.policy),
             false => format!("{name}: deleted; its policies can no longer be activated"),
         };
-        self.shared.emit(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
+        self.tell(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
         if in_use {
             self.refuse(name, "plugin-file-deleted", message, "", None);
         }
@@ -149,18 +157,24 @@ impl Control {
             Err(RefusedFile { code, message, sha256 }) => {
                 self.reject(&file, arrival, intern(&code), message, sha256);
             }
-            Ok((loaded, manifest)) => {
+            Ok(Examined { loaded, manifest, unfit }) => {
                 self.admitting.swap_remove(at);
                 let taken = self.registry.admitted(&file, &loaded, &manifest, generation);
                 let exports = loaded.exports().iter();
-                self.shared.emit(EventKind::Admitted {
+                self.tell(EventKind::Admitted {
                     file: file.clone(),
                     digest: loaded.digest(),
                     exports: exports.map(|e| (e.name.clone(), e.kind.clone(), e.version.clone())).collect(),
                     latency: seen_at.elapsed(),
                 });
                 for (name, loser) in taken {
-                    self.shared.emit(EventKind::NameTaken { name, winner: file.clone(), loser });
+                    self.tell(EventKind::NameTaken { name, winner: file.clone(), loser });
+                }
+                for Unfit { name, code, message } in unfit {
+                    let message =
+                        format!("{file}: with its default config, {message}; {name} can still be tried with another");
+                    self.registry.unfit(&loaded, &name, code);
+                    self.refuse(&file, code, message, "", None);
                 }
                 self.books.touch();
                 self.renew(&loaded, seen_at);
@@ -217,12 +231,7 @@ impl Control {
 }
 
 /// Vet, judge, load, probe: in this order, none skipped.
-fn examine(
-    path: &Path,
-    staging: &StagingDir,
-    judge: Option<&Judge>,
-    generation: u64,
-) -> Result<(Arc<Loaded>, ManifestInfo), RefusedFile> {
+fn examine(path: &Path, staging: &StagingDir, judge: Option<&Judge>, generation: u64) -> Result<Examined, RefusedFile> {
     let vetted = vet::vet(path, staging).map_err(|e| RefusedFile {
         code: e.code().into(),
         message: e.to_string(),
@@ -237,17 +246,18 @@ fn examine(
     }
     if let Some(judge) = judge.filter(|_| !known) {
         let verdict = judge.examine(vetted.staged());
-        if !verdict.ok {
+        if !verdict.is_usable() {
             let message = verdict.message.replace(&vetted.staged().display().to_string(), &path.display().to_string());
             return Err(refused(&verdict.code, message));
         }
     }
     let loaded = load::load(&vetted).map_err(|e| refused(e.code(), e.to_string()))?;
     // What passed before in these very bytes passes again.
-    if !known {
-        judge::probe(&loaded, generation).map_err(|e| refused(e.code(), format!("{}: {e}", path.display())))?;
+    let unfit = if known { Vec::new() } else { judge::probe(&loaded, generation) };
+    match unfit.first().filter(|_| unfit.len() == loaded.exports().len()) {
+        Some(first) => Err(refused(first.code, format!("{}: {}", path.display(), first.message))),
+        None => Ok(Examined { loaded, manifest: vetted.manifest().clone(), unfit }),
     }
-    Ok((loaded, vetted.manifest().clone()))
 }
 
 /// Codes come from a child process as text; there are few of them.

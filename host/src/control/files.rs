@@ -239,7 +239,7 @@ impl Control {
             && let Some(gone) = self.books.proved.take()
         {
             // The books may hold the last reference: dropping it is not for this thread.
-            self.retired.push(gone);
+            self.retire(gone);
         }
     }
 

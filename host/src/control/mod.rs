@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activation::Activation;
-use crate::event::{Cause, EventKind};
+use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
 use crate::limits::{IDLE_AFTER, RECEIPT_INTERVAL};
@@ -65,6 +65,12 @@ struct Awaited {
     reply: Option<Reply>,
 }
 
+/// What listeners and askers are told.
+enum Told {
+    Event(Event),
+    Reply(Reply, Result<Arc<ActiveInfo>, Refusal>),
+}
+
 /// See the module.
 pub(crate) struct Control {
     shared: Arc<Shared>,
@@ -83,6 +89,8 @@ pub(crate) struct Control {
     retired: Vec<Arc<Active>>,
     generation: u64,
     scanned: bool,
+    /// Told once the files say the same.
+    outbox: Vec<Told>,
     _watch: Option<WatchHandle>,
 }
 
@@ -118,6 +126,7 @@ impl Control {
             retired: Vec::new(),
             generation,
             scanned: options.plugins.is_none(),
+            outbox: Vec::new(),
             options,
             _watch: watch,
         };
@@ -130,8 +139,8 @@ impl Control {
     }
 
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        if let Some(directory) = &self.options.plugins {
-            self.shared.emit(EventKind::Watching { directory: directory.display().to_string() });
+        if let Some(directory) = self.options.plugins.as_ref().map(|d| d.display().to_string()) {
+            self.tell(EventKind::Watching { directory });
         }
         let lineup = self.shared.slot.load();
         self.await_answer(Arc::clone(&lineup.active), String::from("the host started"), None);
@@ -139,28 +148,38 @@ impl Control {
         loop {
             let tick = if self.is_busy() { TICK } else { RECEIPT_INTERVAL };
             match tokio::time::timeout(tick, messages.recv()).await {
-                Ok(Some(Message::Stop(done))) => {
-                    self.stop();
-                    drop(done);
-                    return;
-                }
-                Ok(None) => return self.stop(),
+                Ok(Some(Message::Stop(done))) => return self.stop(done),
+                Ok(None) => return self.stop(None),
                 Ok(Some(message)) => {
                     self.take(message);
                     // What came together is taken together, so that the files are written once.
                     while let Ok(message) = messages.try_recv() {
-                        if let Message::Stop(done) = message {
-                            self.stop();
-                            drop(done);
-                            return;
+                        match message {
+                            Message::Stop(done) => return self.stop(done),
+                            message => self.take(message),
                         }
-                        self.take(message);
                     }
                 }
                 Err(_) => {}
             }
             self.look_at_clocks();
             self.write_books();
+            self.empty_outbox();
+        }
+    }
+
+    /// Notes an event; it is told once receipt and files say the same.
+    fn tell(&mut self, kind: EventKind) {
+        let event = Event::now(self.shared.started, kind);
+        self.outbox.push(Told::Event(event));
+    }
+
+    fn empty_outbox(&mut self) {
+        for told in self.outbox.drain(..) {
+            match told {
+                Told::Event(event) => self.shared.send(event),
+                Told::Reply(reply, answer) => drop(reply.send(answer)),
+            }
         }
     }
 
@@ -191,7 +210,7 @@ impl Control {
             Outcome::FirstAnswer { generation, at } => self.first_answer(generation, at),
             Outcome::Ejected { generation, fault } => self.eject(generation, &fault),
             Outcome::Note { policy, generation, message } => {
-                self.shared.emit(EventKind::Note { policy, generation, message });
+                self.tell(EventKind::Note { policy, generation, message });
             }
         }
     }
@@ -207,6 +226,13 @@ impl Control {
             }
         }
         self.bury();
+    }
+
+    /// Keeps a generation that left the line-up until nobody uses it: one reference each, or it would never be the last.
+    fn retire(&mut self, active: Arc<Active>) {
+        if !self.retired.iter().any(|r| Arc::ptr_eq(r, &active)) {
+            self.retired.push(active);
+        }
     }
 
     /// Drops retired generations that nobody uses any more, each on a thread of its own: that runs plugin code.
@@ -243,16 +269,20 @@ impl Control {
         reply: Option<Reply>,
     ) {
         self.books.changed(false, code, file, &message, active_file_sha256);
-        self.shared.emit(EventKind::Refused { file: file.to_owned(), code, message: message.clone() });
+        self.tell(EventKind::Refused { file: file.to_owned(), code, message: message.clone() });
         if let Some(reply) = reply {
-            let _ = reply.send(Err(Refusal { code, message }));
+            self.outbox.push(Told::Reply(reply, Err(Refusal { code, message })));
         }
     }
 
-    fn stop(&mut self) {
+    /// Writes everything and lets go of the state directory before whoever waits is told.
+    fn stop(mut self, done: Option<oneshot::Sender<()>>) {
         self.bury();
         self.books.force();
         self.write_books();
+        self.empty_outbox();
         tracing::info!(stuck_threads = stuck_threads(), "policy host stopped");
+        drop(self);
+        drop(done);
     }
 }

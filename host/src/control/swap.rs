@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::initial::default_instance;
-use super::{Awaited, Control, Message, Reply, Request};
+use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
 use crate::admit::{self, AdmitError, Origin, Recipe};
 use crate::event::{Cause, EventKind};
 use crate::fallback::BuiltIn;
 use crate::guard::Fault;
-use crate::host::{Outcome, Shared};
+use crate::host::{Outcome, Refusal, Shared};
 use crate::lane::{Lane, stuck_threads};
 use crate::limits::{MAX_STUCK_THREADS, PLUGIN_STACK_BYTES};
 use crate::load::Loaded;
@@ -42,7 +42,7 @@ impl Control {
         if self.constructing.is_some() {
             if let Some(Request { reply: Some(reply), .. }) = self.queued.replace(request) {
                 let message = String::from("overtaken by a later switch");
-                let _ = reply.send(Err(crate::host::Refusal { code: "superseded", message }));
+                self.outbox.push(Told::Reply(reply, Err(Refusal { code: "superseded", message })));
             }
             return;
         }
@@ -154,7 +154,7 @@ impl Control {
         self.books.serves(&sha256);
         self.books.changed(true, "ok", ACTIVE_FILE, &message, &sha256);
         if let Some(reply) = request.reply.take() {
-            let _ = reply.send(Ok(Arc::clone(&lineup.active.info)));
+            self.outbox.push(Told::Reply(reply, Ok(Arc::clone(&lineup.active.info))));
         }
         self.wish = Some(request);
     }
@@ -204,7 +204,7 @@ impl Control {
     }
 
     pub(super) fn give_up_construction(&mut self, now: Instant) {
-        if !self.constructing.as_ref().is_some_and(|(_, until, _)| *until <= now) {
+        if self.constructing.as_ref().is_none_or(|(_, until, _)| *until > now) {
             return;
         }
         if let Some((.., request)) = self.constructing.take() {
@@ -219,7 +219,9 @@ impl Control {
         let expected = self.constructing.take_if(|(generation, ..)| *generation == constructed.generation);
         let Some((.., mut request)) = expected else {
             // Given up in the meantime: what came late is dropped like a retired generation.
-            self.retired.extend(constructed.result.ok());
+            if let Ok(late) = constructed.result {
+                self.retire(late);
+            }
             return;
         };
         match constructed.result {
@@ -237,15 +239,15 @@ impl Control {
         let from = self.shared.slot.load().serving().info.policy.clone();
         self.receipted_by_successor();
         let left = self.shared.slot.swap(Arc::clone(&active));
-        self.retired.extend(left);
+        left.into_iter().for_each(|a| self.retire(a));
         self.say_swapped(from, &active.info, active.info.cause);
         let message = format!("{} {} answers", active.info.policy, active.info.version);
         self.books.serves(&active.info.active_file_sha256);
         self.await_answer(active, message, reply);
     }
 
-    fn say_swapped(&self, from: String, info: &ActiveInfo, cause: Cause) {
-        self.shared.emit(EventKind::Swapped {
+    fn say_swapped(&mut self, from: String, info: &ActiveInfo, cause: Cause) {
+        self.tell(EventKind::Swapped {
             from,
             to: info.policy.clone(),
             generation: info.generation,
@@ -276,26 +278,26 @@ impl Control {
         }
         if let Some(Awaited { reply: Some(reply), .. }) = self.awaited.take() {
             let message = String::from("overtaken by a later switch before it answered a round");
-            let _ = reply.send(Err(crate::host::Refusal { code: "superseded", message }));
+            self.outbox.push(Told::Reply(reply, Err(Refusal { code: "superseded", message })));
         }
     }
 
     /// The swap counts as done: by a round that was answered at `answered`, or by the admission probe, no work flowing.
     pub(super) fn receipted(&mut self, answered: Option<Instant>) {
         let Some(awaited) = self.awaited.take() else { return };
-        let info = &awaited.active.info;
+        let info = Arc::clone(&awaited.active.info);
         let done = answered.unwrap_or(awaited.swapped_at);
-        self.shared.emit(EventKind::Receipted {
+        self.tell(EventKind::Receipted {
             policy: info.policy.clone(),
             generation: info.generation,
             latency: done.saturating_duration_since(awaited.active.caused_at),
             by_round: answered.is_some(),
         });
-        let file = if info.cause == Cause::NewLibrary { &info.library } else { ACTIVE_FILE };
+        let file = if info.cause == Cause::NewLibrary { info.library.as_str() } else { ACTIVE_FILE };
         self.books.changed(true, "ok", file, &awaited.message, &info.active_file_sha256);
         self.books.proved(&awaited.active);
         if let Some(reply) = awaited.reply {
-            let _ = reply.send(Ok(Arc::clone(info)));
+            self.outbox.push(Told::Reply(reply, Ok(info)));
         }
     }
 
@@ -313,19 +315,19 @@ impl Control {
         }
         let now = Instant::now();
         let (serving, left) = self.shared.slot.roll_back();
-        self.retired.extend(left);
+        left.into_iter().for_each(|a| self.retire(a));
         self.say_swapped(info.policy.clone(), &serving.info, Cause::Rollback);
         let message = format!(
             "{} (generation {generation}) was taken out of service: {}; {} (generation {}) answers again",
             info.policy, fault.message, serving.info.policy, serving.info.generation
         );
         if let Some(Awaited { reply: Some(reply), .. }) = self.awaited.take() {
-            let _ = reply.send(Err(crate::host::Refusal { code: fault.code, message: message.clone() }));
+            self.outbox.push(Told::Reply(reply, Err(Refusal { code: fault.code, message: message.clone() })));
         }
         self.books.changed(false, fault.code, &info.library, &message, &info.active_file_sha256);
         self.books.serves(&serving.info.active_file_sha256);
         self.books.proved(&serving);
-        self.shared.emit(EventKind::Receipted {
+        self.tell(EventKind::Receipted {
             policy: serving.info.policy.clone(),
             generation: serving.info.generation,
             latency: now.elapsed(),
@@ -339,7 +341,7 @@ impl Control {
             Some(filter) => (filter.sha256.clone(), filter.library.clone()),
             None => (info.sha256.clone(), info.library.clone()),
         };
-        self.shared.emit(EventKind::Quarantined { sha256: sha256.clone(), file: file.clone(), code: fault.code });
+        self.tell(EventKind::Quarantined { sha256: sha256.clone(), file: file.clone(), code: fault.code });
         if !sha256.is_empty() {
             self.registry.quarantine(Quarantined { sha256, file, code: fault.code.into() });
             self.books.remember_quarantine(self.registry.quarantined());

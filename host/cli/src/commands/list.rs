@@ -73,7 +73,7 @@ fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Fail
 }
 
 fn as_listed(file: &str, verdict: Verdict) -> Vec<Listed> {
-    if !verdict.ok {
+    if !verdict.is_usable() {
         return vec![Listed {
             file: file.to_owned(),
             sha256: verdict.sha256,
@@ -91,7 +91,8 @@ fn as_listed(file: &str, verdict: Verdict) -> Vec<Listed> {
         api_version: p.api_version,
         file: file.to_owned(),
         sha256: sha256.clone(),
-        state: "candidate".into(),
+        state: if p.code == "ok" { "candidate".into() } else { "rejected".into() },
+        code: if p.code == "ok" { String::new() } else { p.code },
         config_schema: p.config_schema,
         ..Listed::default()
     });

@@ -59,6 +59,9 @@ pub(crate) struct Run {
     /// while it is loaded takes the host with it.
     #[arg(long)]
     no_judge: bool,
+    /// How long a library may take to be examined and its policies to be made, in seconds.
+    #[arg(long, default_value = "10", value_name = "S", value_parser = duration)]
+    admission_deadline_s: Duration,
     /// Print no events, only the summary.
     #[arg(long)]
     quiet: bool,
@@ -90,7 +93,9 @@ impl Run {
                 Lane::Inline => policy_host::LaneKind::Inline,
                 Lane::Thread => policy_host::LaneKind::Thread,
             },
-            judge: if self.no_judge { None } else { Some(judge(10.0)?) },
+            // The child is cut off first: its verdict says more than our running out of patience.
+            judge: if self.no_judge { None } else { Some(judge(self.admission_deadline_s.as_secs_f64() * 0.8)?) },
+            admission_deadline: self.admission_deadline_s,
             ..HostOptions::default()
         };
         let job = Job {

@@ -1,1 +1,0 @@
-//! The promises of the host, tested where they are made.

@@ -1,0 +1,96 @@
+//! A host over a sandbox, in this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy_host::{Event, EventKind, Events, HostOptions, Plan, PolicyHost};
+
+use crate::rounds::round;
+use crate::sandbox::Sandbox;
+
+/// How long a test waits for what must happen: only a broken host takes that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host with its sandbox and its events.
+pub(crate) struct Hosted {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) host: PolicyHost,
+    events: Events,
+    seen: Vec<Arc<Event>>,
+}
+
+impl Hosted {
+    pub(crate) fn start() -> Self {
+        Self::over(Sandbox::new(), HostOptions::default())
+    }
+
+    pub(crate) fn over(sandbox: Sandbox, options: HostOptions) -> Self {
+        let host = PolicyHost::start(options.plugins(sandbox.plugins())).expect("the host starts");
+        let events = host.events();
+        Self { sandbox, host, events, seen: Vec::new() }
+    }
+
+    /// Waits for an event that `wanted` recognises, among those not waited for before.
+    pub(crate) async fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&EventKind) -> Option<T>) -> T {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let event = self.events.next().await.expect("the host runs");
+                self.seen.push(Arc::clone(&event));
+                if let Some(found) = wanted(&event.kind) {
+                    return found;
+                }
+            }
+        });
+        match found.await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what} within {PATIENCE:?}; events so far: {:#?}", self.seen),
+        }
+    }
+
+    /// As [`Hosted::wait_for`], but an event that came while something else was waited for counts as well.
+    pub(crate) async fn heard<T>(&mut self, what: &str, wanted: impl Fn(&EventKind) -> Option<T>) -> T {
+        match self.seen.iter().find_map(|event| wanted(&event.kind)) {
+            Some(found) => found,
+            None => self.wait_for(what, wanted).await,
+        }
+    }
+
+    /// Waits until a generation of `policy` is receipted; returns its generation.
+    pub(crate) async fn receipted(&mut self, policy: &str) -> u64 {
+        self.wait_for(&format!("receipt of {policy}"), |kind| match kind {
+            EventKind::Receipted { policy: p, generation, .. } if p == policy => Some(*generation),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for a refusal; returns its code and message.
+    pub(crate) async fn refused(&mut self, file: &str) -> (String, String) {
+        self.wait_for(&format!("refusal of {file}"), |kind| match kind {
+            EventKind::Refused { file: f, code, message } if f == file => Some(((*code).to_owned(), message.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn admitted(&mut self, file: &str) {
+        self.wait_for(&format!("admission of {file}"), |kind| match kind {
+            EventKind::Admitted { file: f, .. } if f == file => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+
+    /// Drops a library, activates a policy of it and waits until it is receipted.
+    pub(crate) async fn bring_up(&mut self, library: &str, active_json: &str, policy: &str) -> u64 {
+        self.sandbox.drop_in(library);
+        self.admitted(&crate::sandbox::library(library)).await;
+        self.sandbox.activate(active_json);
+        self.receipted(policy).await
+    }
+
+    /// Binds a round of four executors with two vcores each and `tasks` tasks.
+    pub(crate) async fn bind(&self, tasks: u32) -> Plan {
+        self.host.bind(round(4, 2, tasks)).await
+    }
+}

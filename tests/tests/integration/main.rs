@@ -1,0 +1,20 @@
+//! The promises of the host, tested where they are made: a promise to an embedder through the library, a promise to an
+//! operator through the command. Real shared libraries, real `dlopen`, real files. Nothing sleeps: tests wait for events.
+
+mod binary;
+mod check;
+mod compose;
+mod conservation;
+mod embed;
+mod faults;
+mod files;
+mod hosted;
+mod logging;
+mod refusals;
+mod rounds;
+mod run;
+mod sandbox;
+mod state;
+mod swap;
+mod third_party;
+mod tidy;

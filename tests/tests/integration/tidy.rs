@@ -1,0 +1,157 @@
+//! The house rules, as tests: dependencies between crates, the unsafe rooms, file heads and sizes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::sandbox::workspace;
+
+/// Every Rust source of the project, with its path from the workspace's root.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    walk(&workspace(), &mut found);
+    assert!(found.len() > 50, "the sources are where they are expected");
+    found
+}
+
+fn walk(directory: &Path, found: &mut Vec<(String, String)>) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(directory).unwrap().flatten().map(|e| e.path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let relative = path.strip_prefix(workspace()).unwrap().to_string_lossy().replace('\\', "/");
+            found.push((relative, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_lives_in_it() {
+    let headless: Vec<_> = sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(p, _)| p).collect();
+    assert!(headless.is_empty(), "these do not begin with //!: {headless:#?}");
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long: Vec<_> = sources().into_iter().filter(|(_, t)| t.lines().count() > 500).map(|(p, _)| p).collect();
+    // What a policy sees, on one page with its accessors.
+    let long: Vec<_> = long.into_iter().filter(|p| p != "plugin-api/src/round.rs").collect();
+    assert!(long.is_empty(), "over 500 lines: {long:#?}");
+}
+
+#[test]
+fn unsafe_code_lives_in_its_rooms() {
+    let rooms = |path: &str| {
+        path.starts_with("plugin-api/src/abi/") || path == "host/src/load/dl.rs" || path.starts_with("tests/fixtures/")
+    };
+    let marks = ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code"];
+    for (path, text) in sources() {
+        let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+        let found: Vec<&str> = code.filter(|l| marks.iter().any(|m| l.contains(m))).collect();
+        assert!(found.is_empty() || rooms(&path) || path.ends_with("/tidy.rs"), "{path}: {found:?}");
+        if rooms(&path) && !path.starts_with("tests/") {
+            let lines: Vec<&str> = text.lines().collect();
+            for (i, line) in
+                lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") && !l.trim_start().starts_with("//"))
+            {
+                let before = &lines[i.saturating_sub(8)..i];
+                assert!(before.iter().any(|l| l.contains("SAFETY:")), "{path}:{}: no SAFETY comment: {line}", i + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_abi_crate_is_named_in_two_places_only() {
+    for (path, text) in sources() {
+        let may = path.starts_with("plugin-api/src/abi/")
+            || path == "host/src/load/dl.rs"
+            || path.starts_with("tests/fixtures/other-layout/")
+            || path.ends_with("/tidy.rs");
+        let named = text.lines().filter(|l| !l.trim_start().starts_with("//")).any(|l| l.contains("abi_stable::"));
+        assert!(!named || may, "{path} names abi_stable");
+    }
+}
+
+#[test]
+fn only_its_owner_uses_each_delicate_crate() {
+    for (path, text) in sources() {
+        let uses = |what: &str| text.lines().any(|l| l.contains(what) && !l.trim_start().starts_with("//"));
+        if path.ends_with("/tidy.rs") {
+            continue;
+        }
+        assert!(!uses("notify::") || path.starts_with("host/src/watch/") || uses("sync::Notify"), "{path} uses notify");
+        assert!(
+            !uses("libloading::") || path == "host/src/load/dl.rs" || path.contains("/benches/"),
+            "{path} uses libloading"
+        );
+    }
+}
+
+/// The dependencies that a crate names, without its dev-dependencies.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(workspace().join(manifest)).unwrap();
+    let table = text.split("\n[").find(|t| t.starts_with("dependencies]")).unwrap_or("");
+    let names = table.lines().skip(1).filter_map(|l| l.split(['=', '.']).next());
+    names.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty() && !n.starts_with('#')).collect()
+}
+
+#[test]
+fn crates_depend_only_on_what_the_house_allows() {
+    const OURS: &[&str] = &[
+        "policy-plugin-api",
+        "policy-testkit",
+        "policy-kit",
+        "policy-host",
+        "policy-sim",
+        "policy-host-cli",
+        "policy-bias",
+        "policy-round-robin",
+        "policy-tenant-quota",
+    ];
+    let mut table: Vec<(String, Vec<&str>)> = [
+        ("plugin-api", vec![]),
+        ("plugin-api/testkit", vec!["policy-plugin-api"]),
+        ("plugins/kit", vec!["policy-plugin-api"]),
+        ("host", vec!["policy-plugin-api", "policy-kit"]),
+        ("host/sim", vec!["policy-plugin-api", "policy-host"]),
+        ("host/cli", vec!["policy-plugin-api", "policy-host", "policy-sim"]),
+        ("examples/third-party", vec!["policy-plugin-api"]),
+    ]
+    .map(|(path, may)| (path.to_owned(), may))
+    .into();
+    for entry in fs::read_dir(workspace().join("plugins")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != "kit" && entry.path().is_dir() {
+            table.push((format!("plugins/{name}"), vec!["policy-plugin-api", "policy-kit"]));
+        }
+    }
+    for (path, may) in table {
+        for dependency in dependencies(&format!("{path}/Cargo.toml")) {
+            let ours = OURS.contains(&dependency.as_str());
+            assert!(!ours || may.contains(&dependency.as_str()), "{path} must not use {dependency}");
+        }
+    }
+}
+
+#[test]
+fn policies_read_no_clock_and_start_no_threads() {
+    let banned = ["std::time::Instant", "SystemTime", "std::thread", "std::fs", "std::net", "std::env::var"];
+    for (path, text) in sources().into_iter().filter(|(p, _)| p.starts_with("plugins/") && !p.contains("/tests/")) {
+        let found: Vec<_> = banned.iter().filter(|b| text.contains(**b)).collect();
+        assert!(found.is_empty(), "{path} uses {found:?}");
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let marks = [["to", "do!("].concat(), ["unimplem", "ented!("].concat(), ["#[ig", "nore"].concat()];
+    for (path, text) in sources() {
+        for mark in &marks {
+            assert!(!text.contains(mark.as_str()), "{path} has {mark}");
+        }
+    }
+}
