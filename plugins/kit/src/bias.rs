@@ -12,7 +12,8 @@ use crate::gate::Gate;
 /// Packs the executor with most free vcores first.
 ///
 /// Keeps busy executors few, so that others stay empty for large tasks or can be released; not for spreading load.
-/// Work conserving, deterministic, without state. Cost: a sort of the free executors, then O(bindings).
+/// Work conserving, deterministic, without state. Cost: O(free executors), a sort of as many of them as are
+/// needed, and O(bindings).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bias;
 
@@ -34,7 +35,7 @@ impl DistributionPolicy for Bias {
     ) -> Result<Vec<BoundTask>> {
         let mut answer = Vec::with_capacity(running_jobs.bindable());
         let mut gate = Gate::new(running_jobs);
-        let mut executors = FirstFit::most_free_first(slots);
+        let mut executors = FirstFit::most_free_first(slots, running_jobs.bindable());
         for stage in running_jobs.stages() {
             if executors.is_exhausted() {
                 break;

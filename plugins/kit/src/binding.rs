@@ -150,7 +150,7 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
         Self {
             config,
             jobs: *jobs,
-            executors: FirstFit::most_free_first(slots),
+            executors: FirstFit::most_free_first(slots, jobs.bindable()),
             answer: Vec::with_capacity(jobs.bindable()),
             members: config.rules.iter().map(|_| None).collect(),
             seats: Vec::new(),
@@ -257,6 +257,7 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
 
     fn seat(&mut self, executor: ExecutorId) -> Target {
         if self.seats.is_empty() {
+            self.executors.order_all();
             self.seats = vec![u32::MAX; self.jobs.executors().len()];
             for (seat, slot) in self.executors.slots().iter().enumerate() {
                 self.seats[slot.executor.index()] = seat as u32;

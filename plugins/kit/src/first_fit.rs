@@ -12,31 +12,53 @@ use crate::pending::{draw, walk};
 #[derive(Debug)]
 pub struct FirstFit<'s> {
     slots: &'s mut [AvailableTaskSlots],
+    /// Up to here the executors are in order; what lies behind is put in order when it is needed.
+    ordered: usize,
     /// Every executor before this one is used up.
     first: usize,
     hints: Hints,
     passed_over: u32,
 }
 
+fn most_free(slot: &AvailableTaskSlots) -> (std::cmp::Reverse<u32>, ExecutorId) {
+    (std::cmp::Reverse(slot.slots), slot.executor)
+}
+
 impl<'s> FirstFit<'s> {
     /// Fills in the order of `slots`.
     #[must_use]
     pub fn new(slots: &'s mut [AvailableTaskSlots]) -> Self {
-        Self { slots, first: 0, hints: Hints::default(), passed_over: 0 }
+        Self { ordered: slots.len(), slots, first: 0, hints: Hints::default(), passed_over: 0 }
     }
 
-    /// Fills the executor with most free vcores first; of equals, the first by name.
+    /// Fills the executor with most free vcores first; of equals, the first by name. Where few `tasks` meet many
+    /// executors, only as many executors are sorted as the tasks are likely to need.
     #[must_use]
-    pub fn most_free_first(slots: &'s mut [AvailableTaskSlots]) -> Self {
-        slots.sort_unstable_by_key(|s| (std::cmp::Reverse(s.slots), s.executor));
+    pub fn most_free_first(slots: &'s mut [AvailableTaskSlots], tasks: usize) -> Self {
+        let likely = tasks.max(64);
+        if likely < slots.len() / 4 {
+            slots.select_nth_unstable_by_key(likely, most_free);
+            slots[..likely].sort_unstable_by_key(most_free);
+            return Self { ordered: likely, ..Self::new(slots) };
+        }
+        slots.sort_unstable_by_key(most_free);
         Self::new(slots)
     }
 
-    /// The executors, in their order, with what they have left.
+    /// The executors with what they have left; in order and at positions that stay, once [`FirstFit::order_all`] was
+    /// called.
     #[inline]
     #[must_use]
     pub fn slots(&self) -> &[AvailableTaskSlots] {
         self.slots
+    }
+
+    /// Puts all executors in order; returns whether they were not before.
+    pub fn order_all(&mut self) -> bool {
+        let rest = &mut self.slots[self.ordered..];
+        rest.sort_unstable_by_key(most_free);
+        self.ordered += rest.len();
+        !rest.is_empty()
     }
 
     /// Takes one task off the executor at `position`. It must fit.
@@ -72,13 +94,26 @@ impl<'s> FirstFit<'s> {
     /// Takes one task off the first executor where it fits. `own` replaces the hints of the round for a stage that may
     /// not use every executor.
     pub fn place(&mut self, demand: Demand, pass: &Pass<'_>, own: Option<&mut Hints>) -> Option<ExecutorId> {
-        let first = if self.is_exhausted() { return None } else { self.first };
-        let hints = own.unwrap_or(&mut self.hints);
-        let start = hints.start(demand).max(first);
-        let fits = |s: &AvailableTaskSlots| demand.fits(s) && pass.allows(s.executor);
-        let found = self.slots.get(start..)?.iter().position(fits).map(|i| start + i);
-        hints.note(demand, found.unwrap_or(self.slots.len()));
+        if self.is_exhausted() {
+            return None;
+        }
+        let known = own.as_deref().unwrap_or(&self.hints).start(demand);
+        let found = self.find(known.max(self.first), demand, pass);
+        own.unwrap_or(&mut self.hints).note(demand, found.unwrap_or(self.slots.len()));
         found.map(|position| self.take(position, demand))
+    }
+
+    fn find(&mut self, start: usize, demand: Demand, pass: &Pass<'_>) -> Option<usize> {
+        let fits = |s: &AvailableTaskSlots| demand.fits(s) && pass.allows(s.executor);
+        let found = self.slots.get(start..self.ordered).and_then(|slots| slots.iter().position(fits));
+        if let Some(position) = found {
+            return Some(start + position);
+        }
+        let start = start.max(self.ordered);
+        if !self.order_all() {
+            return None;
+        }
+        self.slots[start..].iter().position(fits).map(|position| start + position)
     }
 
     fn bind_uniform(
@@ -93,6 +128,9 @@ impl<'s> FirstFit<'s> {
         let mut pending = draw(stage);
         let (mut at, mut bound) = (self.hints.start(demand).max(self.first), 0);
         while bound < room && !pending.is_done() {
+            if at == self.ordered && !self.order_all() {
+                break;
+            }
             let Some(slot) = self.slots.get_mut(at) else { break };
             let fit = demand.times(slot);
             if fit > 0 && pass.allows(slot.executor) {

@@ -1,8 +1,8 @@
 //! The plain part of policies: complete policies without an ABI, and the parts that they share.
 //!
-//! The host compiles [`Bias`] and [`RoundRobin`] in as its fallbacks, and each bundled plugin exports one of these types;
-//! nothing here loads, exports or logs. A policy's file holds its rule and its config; what several rules need stands in
-//! a module of its own:
+//! The host compiles [`Bias`] and [`RoundRobin`] in as its fallbacks, and each bundled plugin exports one of these
+//! types; nothing here loads, exports or logs. A policy's file holds its rule and its config; what several rules need
+//! stands in a module of its own:
 //!
 //! | module | holds |
 //! |---|---|
@@ -16,10 +16,10 @@
 //! Rules that hold for every policy here:
 //! - **Order**: stages are served in the contract's order, tasks by index.
 //! - **Tasks that do not fit** are passed over. A stage whose tasks all take the same stops at the first task that fits
-//!   on no executor; of stages with mixed tasks, at most [`pending::MAX_PASSED_OVER`] tasks a round are passed over, then
-//!   such a stage stops at the first, too. A round never costs more because more tasks wait.
-//! - **Work conservation**: while a pending one-vcore task that takes no memory and is under no limit is left, no
-//!   executor has a free vcore ([`Binding`] excepted, which is asked to let tasks wait).
+//!   on no executor; of stages with mixed tasks, at most [`pending::MAX_PASSED_OVER`] tasks a round are passed over,
+//!   then such a stage stops at the first, too. A round never costs more because more tasks wait.
+//! - **Work conservation**: while a stage of one-vcore tasks that take no memory and are under no limit has one
+//!   pending, no executor has a free vcore ([`Binding`] excepted, which is asked to let tasks wait).
 #![forbid(unsafe_code)]
 
 pub mod bias;

@@ -66,9 +66,9 @@ impl<I: Iterator<Item = (u32, u32)>> Draw<I> {
 
 /// Walks the pending tasks of a stage one by one: for stages whose tasks differ, and for rules that look at each task.
 ///
-/// `place` finds an executor for task `index` and takes what it needs there; `None` means that it fits nowhere. The walk
-/// ends where `place` cannot find anything for a stage of equal tasks, where the caps of the stage's groups are used up,
-/// and where `passed_over` has reached [`MAX_PASSED_OVER`].
+/// `place` finds an executor for task `index` and takes what it needs there; `None` means that it fits nowhere. The
+/// walk ends where `place` cannot find anything for a stage of equal tasks, where the caps of the stage's groups are
+/// used up, and where `passed_over` has reached [`MAX_PASSED_OVER`].
 pub fn walk(
     stage: &Stage<'_>,
     gate: &mut Gate<'_>,

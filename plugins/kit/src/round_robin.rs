@@ -1,10 +1,10 @@
 //! `round-robin`: one task to each executor in turn, going on where the last round stopped.
 //!
-//! As `bind_task_round_robin` of Apache DataFusion Ballista 55 (`ballista/scheduler/src/cluster/mod.rs`) within a round:
-//! one task to each executor that has room, then again from the first. It differs in where a round starts. Ballista
-//! orders executors by free vcores and starts every round at the first, so that with few tasks a round the same
-//! executors are served again and again; here executors go by name, and a round starts behind the executor that was
-//! served last.
+//! As `bind_task_round_robin` of Apache DataFusion Ballista 55 (`ballista/scheduler/src/cluster/mod.rs`) within a
+//! round: one task to each executor that has room, then again from the first. It differs in where a round starts.
+//! Ballista orders executors by free vcores and starts every round at the first, so that with few tasks a round the
+//! same executors are served again and again; here executors go by name, and a round starts behind the executor that
+//! was served last.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -138,3 +138,37 @@ fn tasks_that_wait_do_not_hide_others_for_good() {
     let rounds = (0..8).map(|number| counts(&spec.clone().number(number).build(), &policy)[0]);
     assert!(rounds.sum::<usize>() >= 1);
 }
+
+/// Bias the plain way: everything sorted, every task looked up from the front.
+fn plain_bias(round: &policy_testkit::TestRound) -> Vec<BoundTask> {
+    round.with(|slots, jobs| {
+        slots.sort_by_key(|slot| (std::cmp::Reverse(slot.slots), slot.executor));
+        let mut rows = Vec::new();
+        for task in jobs.stages().flat_map(|stage| stage.pending()) {
+            let fits = |s: &&mut AvailableTaskSlots| {
+                s.slots >= task.vcores() && jobs.limits().allows(task.stage().id(), s.executor)
+            };
+            if let Some(slot) = slots.iter_mut().find(fits) {
+                slot.slots -= task.vcores();
+                rows.push(BoundTask::new(task.id(), slot.executor));
+            }
+        }
+        rows
+    })
+}
+
+#[test]
+fn few_tasks_over_many_executors_go_where_a_full_sort_sends_them() {
+    let free: Vec<u32> = (0..600).map(|i| (i * 7_919) % 13).collect();
+    for (vcores, first_allowed) in [(1, 0), (2, 0), (1, 590), (13, 0), (5, 300)] {
+        let mixed = tasks((0..20).map(|i| task().vcores(vcores + i % 2)).collect::<Vec<_>>());
+        let spec = cluster(&free).job(job("j").stage(stage(10).vcores(vcores)).stage(mixed));
+        let round = spec.build().limited(|jobs, limits| {
+            let allowed = (first_allowed..600).map(ExecutorId);
+            jobs.stages().for_each(|stage| limits.allow_only(stage.id(), allowed.clone()));
+        });
+        assert_eq!(round.ask(&Bias).unwrap(), plain_bias(&round), "{vcores} vcores, from {first_allowed}");
+        let binding = binding(BindingConfig::default());
+        assert_eq!(round.ask(&Bias).unwrap(), round.ask(&binding).unwrap());
+    }
+}
