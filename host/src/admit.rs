@@ -1,7 +1,8 @@
 //! Admission: constructs instances with their config and puts them through canned rounds before any real one.
 //! Everything here runs foreign code: call it on a thread that may be thrown away.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use policy_plugin_api::abi::PolicyFault;
 use policy_plugin_api::canned;
@@ -9,8 +10,10 @@ use policy_plugin_api::canned;
 use crate::activation::{ActivationError, Wanted};
 use crate::fallback::BuiltIn;
 use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance};
+use crate::limits::MAX_REHEARSED;
 use crate::load::Loaded;
 use crate::validate;
+use crate::vet::Digest;
 
 /// Where an instance comes from.
 #[derive(Clone, Debug)]
@@ -157,6 +160,46 @@ pub(crate) fn construct(
         filters.push(FilterInstance { name: wanted.name.clone(), filter });
     }
     Ok(Pipeline::new(policy, filters, Box::new(on_close)))
+}
+
+impl Recipe {
+    /// What makes two recipes the same: libraries and configs.
+    fn identity(&self) -> Digest {
+        use std::fmt::Write;
+        let mut text = String::new();
+        let _ = match &self.policy.1 {
+            Origin::Library(loaded) => write!(text, "{}", loaded.digest()),
+            Origin::BuiltIn(built_in) => write!(text, "{built_in}"),
+        };
+        let _ = write!(text, "\0{}\0{}", self.policy.0.name, self.policy.0.config);
+        for (wanted, loaded) in &self.filters {
+            let _ = write!(text, "\0{}\0{}\0{}", loaded.digest(), wanted.name, wanted.config);
+        }
+        Digest::of(text.as_bytes())
+    }
+}
+
+/// Rehearses a recipe, once in the life of the process: the same libraries with the same configs pass again.
+pub(crate) fn rehearse_once(
+    recipe: &Recipe,
+    on_close: impl Fn(String) + Send + Sync + 'static,
+) -> Result<(), AdmitError> {
+    static PASSED: Mutex<BTreeSet<Digest>> = Mutex::new(BTreeSet::new());
+    let passed = || PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = recipe.identity();
+    if passed().contains(&identity) {
+        return Ok(());
+    }
+    // An instance of its own: canned rounds leave no trace in the one that goes into service.
+    let pipeline = construct(recipe, on_close)?;
+    rehearse(&recipe.policy.0.name, &pipeline)?;
+    drop(pipeline);
+    let mut passed = passed();
+    if passed.len() >= MAX_REHEARSED {
+        passed.clear();
+    }
+    passed.insert(identity);
+    Ok(())
 }
 
 /// Puts a pipeline through the canned rounds. Use an instance of its own: rounds may leave traces in its state.

@@ -29,6 +29,7 @@
 
 pub mod activation;
 mod admit;
+mod background;
 mod bind;
 mod control;
 pub mod event;

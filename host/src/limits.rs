@@ -22,6 +22,8 @@ pub const INBOX_MESSAGES: usize = 1_024;
 pub const EVENTS_KEPT: usize = 4_096;
 /// Observations waiting for the next round. Full: the oldest are dropped and counted.
 pub const MAX_OBSERVATIONS: usize = 65_536;
+/// Recipes (libraries with configs) remembered as rehearsed. Full: begun anew, which costs a few rehearsals.
+pub const MAX_REHEARSED: usize = 4_096;
 /// Changes that the receipt keeps.
 pub const RECENT_CHANGES: usize = 32;
 /// How long vetting, loading, construction and canned rounds of one file may take together.

@@ -9,9 +9,10 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use super::{Control, Message, Request};
 use crate::activation::{ACTIVE_FILE, Activation};
+use crate::background;
 use crate::event::{Cause, EventKind};
 use crate::judge::{self, Judge, Unfit};
-use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES, PLUGIN_STACK_BYTES};
+use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
 use crate::load::{self, Loaded};
 use crate::vet::{self, Digest, StagingDir};
 use crate::watch::{Change, ChangeKind};
@@ -129,16 +130,12 @@ impl Control {
         let staging = self.books.staging();
         let judge = self.options.judge.clone();
         let inbox = self.shared.inbox.clone();
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let named = file.clone();
-        let spawned =
-            std::thread::Builder::new().name("policy-admit".into()).stack_size(PLUGIN_STACK_BYTES).spawn(move || {
-                let result = tracing::dispatcher::with_default(&dispatch, || {
-                    examine(&path, &staging, judge.as_ref(), generation)
-                });
-                let admission = Admission { file: named, arrival, seen_at, generation, result };
-                let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));
-            });
+        let spawned = background::spawn("policy-admit", move || {
+            let result = examine(&path, &staging, judge.as_ref(), generation);
+            let admission = Admission { file: named, arrival, seen_at, generation, result };
+            let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));
+        });
         if let Err(e) = spawned {
             self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {e}"), String::new());
         }

@@ -18,7 +18,7 @@ use crate::receipt::{
     REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
 use crate::slot::Active;
-use crate::vet::{StagingDir, create_private};
+use crate::vet::{Digest, StagingDir, create_private};
 
 /// See the module.
 pub(super) struct Books {
@@ -31,7 +31,8 @@ pub(super) struct Books {
     proved: Option<Arc<Active>>,
     active_file_sha256: String,
     dirty: bool,
-    schema_written: bool,
+    /// Hashes of the files as written last.
+    written: std::collections::HashMap<&'static str, Digest>,
     written_at: Option<Instant>,
     complained: bool,
     /// Where libraries are staged when there is no state directory to hold them.
@@ -50,7 +51,7 @@ impl Books {
             proved: None,
             active_file_sha256: String::new(),
             dirty: true,
-            schema_written: false,
+            written: std::collections::HashMap::new(),
             written_at: None,
             complained: false,
             own_staging: None,
@@ -133,7 +134,19 @@ impl Books {
     /// Write everything, whatever was written before: the directory may be a new one.
     pub(super) fn force(&mut self) {
         self.dirty = true;
-        self.schema_written = false;
+        self.written.clear();
+    }
+
+    /// Replaces a file, unless it would say what it says already.
+    fn write<T: serde::Serialize>(&mut self, state: &StateDir, name: &'static str, value: &T) -> std::io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        let digest = Digest::of(&text);
+        if self.written.get(name) != Some(&digest) {
+            state.write(name, &text)?;
+            self.written.insert(name, digest);
+        }
+        Ok(())
     }
 
     /// Notes a change, done or refused.
@@ -183,6 +196,7 @@ impl Control {
         if !self.books.is_reachable() {
             // A directory that comes back is taken over anew.
             self.books.lock = None;
+            self.books.written.clear();
             return;
         }
         if self.books.lock.is_none()
@@ -192,20 +206,19 @@ impl Control {
         }
         let Some(state) = self.books.state.clone() else { return };
         let all = self.books.dirty;
-        let written = state.write_json(RECEIPT_FILE, &self.books.receipt).and_then(|()| {
+        let written = self.books.write(&state, RECEIPT_FILE, &self.books.receipt.clone()).and_then(|()| {
             if all {
-                state.write_json(REGISTRY_FILE, &listed)?;
-                state.write_json(QUARANTINE_FILE, &self.books.receipt.quarantined)?;
+                self.books.write(&state, REGISTRY_FILE, &listed)?;
+                self.books.write(&state, QUARANTINE_FILE, &self.books.receipt.quarantined.clone())?;
             }
-            if !self.books.schema_written {
-                state.write_json(SCHEMA_FILE, &activation::schema())?;
+            match self.books.written.contains_key(SCHEMA_FILE) {
+                true => Ok(()),
+                false => self.books.write(&state, SCHEMA_FILE, &activation::schema()),
             }
-            Ok(())
         });
         match written {
             Ok(()) => {
                 self.books.dirty = false;
-                self.books.schema_written = true;
                 self.books.complained = false;
                 self.books.written_at = Some(Instant::now());
             }

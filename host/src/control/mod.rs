@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activation::Activation;
+use crate::background;
 use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
@@ -130,11 +131,8 @@ impl Control {
             options,
             _watch: watch,
         };
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        std::thread::Builder::new()
-            .name("policy-control".into())
-            .spawn(move || tracing::dispatcher::with_default(&dispatch, || runtime.block_on(control.run(messages))))?;
+        background::spawn("policy-control", move || runtime.block_on(control.run(messages)))?;
         Ok(())
     }
 
@@ -246,12 +244,9 @@ impl Control {
         // Out of threads: keep them for later rather than run plugin code here.
         let grave = Arc::new(std::sync::Mutex::new(Some(dead)));
         let shovel = Arc::clone(&grave);
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
-        let spawned = std::thread::Builder::new().name("policy-retire".into()).spawn(move || {
-            tracing::dispatcher::with_default(&dispatch, || {
-                let dead = shovel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                drop(dead);
-            });
+        let spawned = background::spawn("policy-retire", move || {
+            let dead = shovel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            drop(dead);
         });
         if spawned.is_err() {
             let dead = grave.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

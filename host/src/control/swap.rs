@@ -8,12 +8,13 @@ use super::initial::default_instance;
 use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
 use crate::admit::{self, AdmitError, Origin, Recipe};
+use crate::background;
 use crate::event::{Cause, EventKind};
 use crate::fallback::BuiltIn;
 use crate::guard::Fault;
 use crate::host::{Outcome, Refusal, Shared};
 use crate::lane::{Lane, stuck_threads};
-use crate::limits::{MAX_STUCK_THREADS, PLUGIN_STACK_BYTES};
+use crate::limits::MAX_STUCK_THREADS;
 use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
@@ -183,12 +184,10 @@ impl Control {
         }
         self.constructing = Some((generation, Instant::now() + self.options.admission_deadline, request));
         let inbox = self.shared.inbox.clone();
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
-        let spawned =
-            std::thread::Builder::new().name("policy-make".into()).stack_size(PLUGIN_STACK_BYTES).spawn(move || {
-                let result = tracing::dispatcher::with_default(&dispatch, || plan.carry_out());
-                let _ = inbox.blocking_send(Message::Constructed(Box::new(Constructed { generation, result })));
-            });
+        let spawned = background::spawn("policy-make", move || {
+            let result = plan.carry_out();
+            let _ = inbox.blocking_send(Message::Constructed(Box::new(Constructed { generation, result })));
+        });
         if let Err(source) = spawned
             && let Some((.., request)) = self.constructing.take()
         {
@@ -379,10 +378,7 @@ impl Construction {
             let (shared, policy) = (Arc::clone(shared), name.clone());
             move |message: String| shared.post(Outcome::Note { policy: policy.clone(), generation, message })
         };
-        // Rehearsed by an instance of its own: canned rounds leave no trace in the one that goes into service.
-        let rehearsed = admit::construct(&self.recipe, note(&self.shared))?;
-        admit::rehearse(&name, &rehearsed)?;
-        drop(rehearsed);
+        admit::rehearse_once(&self.recipe, note(&self.shared))?;
         let pipeline = Arc::new(admit::construct(&self.recipe, note(&self.shared))?);
         self.hand_over(&name, &pipeline, note(&self.shared));
         let thread = format!("policy-{generation}");

@@ -295,13 +295,152 @@ pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHead
     unsafe { LibHeader::from_constructor::<PluginModuleRef>(constructor, CheckTypeLayout::Yes) }
 }
 
-/// Exports policies and filters from a `cdylib` crate: the one line that makes a plugin.
+/// Exports policies and filters from a `cdylib` crate: the one line that makes a plugin. Once a crate.
 ///
-/// Each type implements [`FromConfig`](crate::FromConfig) and
-/// [`DistributionPolicy`](crate::DistributionPolicy) or [`TaskFilter`](crate::TaskFilter).
+/// Each type implements [`FromConfig`](crate::FromConfig), and [`DistributionPolicy`](crate::DistributionPolicy) to stand
+/// among the policies or [`TaskFilter`](crate::TaskFilter) to stand among the filters. The names are looked at by the
+/// host, not here: two exports of one name are refused with `bad-description`.
 ///
-/// ```ignore
-/// policy_plugin_api::export_policy! { policies: [FirstFit], filters: [OfficeHours] }
+/// ```standalone_crate
+/// use policy_plugin_api::prelude::*;
+///
+/// #[derive(Debug)]
+/// struct Nothing;
+/// impl FromConfig for Nothing {
+///     const NAME: &'static str = "nothing";
+///     type Config = NoConfig;
+///     fn from_config(_: NoConfig) -> Result<Self> {
+///         Ok(Self)
+///     }
+/// }
+/// #[async_trait]
+/// impl DistributionPolicy for Nothing {
+///     async fn bind_tasks(&self, _: &mut [AvailableTaskSlots], _: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+///         Ok(Vec::new())
+///     }
+/// }
+///
+/// #[derive(Debug)]
+/// struct Everything;
+/// impl FromConfig for Everything {
+///     const NAME: &'static str = "everything";
+///     type Config = NoConfig;
+///     fn from_config(_: NoConfig) -> Result<Self> {
+///         Ok(Self)
+///     }
+/// }
+/// impl TaskFilter for Everything {
+///     fn filter(&self, _: &[AvailableTaskSlots], _: &RunningJobs<'_>, _: &mut Limits) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// policy_plugin_api::export_policy! { policies: [Nothing], filters: [Everything] }
+/// # fn main() {}
+/// ```
+///
+/// # What does not compile
+/// Each of these is the example above with one thing wrong.
+///
+/// A policy without [`FromConfig`](crate::FromConfig): nobody could make one.
+/// ```compile_fail,E0277
+/// # use policy_plugin_api::prelude::*;
+/// # #[async_trait]
+/// # impl DistributionPolicy for Nothing {
+/// #     async fn bind_tasks(&self, _: &mut [AvailableTaskSlots], _: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+/// #         Ok(Vec::new())
+/// #     }
+/// # }
+/// #[derive(Debug)]
+/// struct Nothing;
+/// policy_plugin_api::export_policy! { policies: [Nothing] }
+/// # fn main() {}
+/// ```
+/// A policy that cannot go to another thread, here because of an `Rc`: the host chooses the thread.
+/// ```compile_fail,E0277
+/// # use policy_plugin_api::prelude::*;
+/// # #[async_trait]
+/// # impl DistributionPolicy for Nothing {
+/// #     async fn bind_tasks(&self, _: &mut [AvailableTaskSlots], _: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+/// #         Ok(Vec::new())
+/// #     }
+/// # }
+/// #[derive(Debug)]
+/// struct Nothing(std::rc::Rc<u32>);
+/// # impl FromConfig for Nothing {
+/// #     const NAME: &'static str = "nothing";
+/// #     type Config = NoConfig;
+/// #     fn from_config(_: NoConfig) -> Result<Self> {
+/// #         Ok(Self(std::rc::Rc::new(0)))
+/// #     }
+/// # }
+/// policy_plugin_api::export_policy! { policies: [Nothing] }
+/// # fn main() {}
+/// ```
+/// A filter among the policies.
+/// ```compile_fail,E0277
+/// # use policy_plugin_api::prelude::*;
+/// # #[derive(Debug)]
+/// # struct Everything;
+/// # impl FromConfig for Everything {
+/// #     const NAME: &'static str = "everything";
+/// #     type Config = NoConfig;
+/// #     fn from_config(_: NoConfig) -> Result<Self> {
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// # impl TaskFilter for Everything {
+/// #     fn filter(&self, _: &[AvailableTaskSlots], _: &RunningJobs<'_>, _: &mut Limits) -> Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// policy_plugin_api::export_policy! { policies: [Everything] }
+/// # fn main() {}
+/// ```
+/// A config without a schema: `policy-host list` could not show what it takes.
+/// ```compile_fail,E0277
+/// # use policy_plugin_api::prelude::*;
+/// # #[async_trait]
+/// # impl DistributionPolicy for Nothing {
+/// #     async fn bind_tasks(&self, _: &mut [AvailableTaskSlots], _: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+/// #         Ok(Vec::new())
+/// #     }
+/// # }
+/// # #[derive(Debug)]
+/// # struct Nothing;
+/// #[derive(serde::Deserialize)]
+/// struct Knobs {}
+/// impl FromConfig for Nothing {
+///     const NAME: &'static str = "nothing";
+///     type Config = Knobs;
+/// #   fn from_config(_: Knobs) -> Result<Self> {
+/// #       Ok(Self)
+/// #   }
+/// }
+/// # policy_plugin_api::export_policy! { policies: [Nothing] }
+/// # fn main() {}
+/// ```
+/// Two exports in one crate.
+/// ```compile_fail
+/// # use policy_plugin_api::prelude::*;
+/// # #[async_trait]
+/// # impl DistributionPolicy for Nothing {
+/// #     async fn bind_tasks(&self, _: &mut [AvailableTaskSlots], _: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+/// #         Ok(Vec::new())
+/// #     }
+/// # }
+/// # #[derive(Debug)]
+/// # struct Nothing;
+/// # impl FromConfig for Nothing {
+/// #     const NAME: &'static str = "nothing";
+/// #     type Config = NoConfig;
+/// #     fn from_config(_: NoConfig) -> Result<Self> {
+/// #         Ok(Self)
+/// #     }
+/// # }
+/// policy_plugin_api::export_policy! { policies: [Nothing] }
+/// policy_plugin_api::export_policy! { policies: [Nothing] }
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! export_policy {

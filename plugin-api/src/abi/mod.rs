@@ -12,21 +12,16 @@
 pub mod export;
 pub mod foreign;
 mod guarded;
+mod layout;
 pub mod log;
 pub mod manifest;
 pub mod raw;
 
 pub use foreign::{ForeignFilter, ForeignModule, ForeignPolicy, PolicyFault, Proposal};
+pub use layout::layout;
 pub use raw::{PluginModule, PluginModuleRef, RawBlock, RawRound};
 
 /// Major version of the plugin API: a host loads plugins of its own major version only.
 pub const API_MAJOR: u32 = 1;
 /// Minor version of the plugin API: grows when something is added. A host loads plugins of any minor version.
 pub const API_MINOR: u32 = 0;
-
-/// The layout of everything that crosses, as text: what `abi.lock` pins.
-#[must_use]
-pub fn layout() -> String {
-    let text = <PluginModuleRef as abi_stable::StableAbi>::LAYOUT.to_string();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
-}

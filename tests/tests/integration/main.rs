@@ -5,6 +5,7 @@ mod binary;
 mod check;
 mod compose;
 mod conservation;
+mod contract;
 mod embed;
 mod faults;
 mod files;
