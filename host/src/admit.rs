@@ -2,7 +2,7 @@
 //! Everything here runs foreign code: call it on a thread that may be thrown away.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use policy_plugin_api::abi::PolicyFault;
 use policy_plugin_api::canned;
@@ -184,22 +184,29 @@ pub(crate) fn rehearse_once(
     recipe: &Recipe,
     on_close: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<(), AdmitError> {
-    static PASSED: Mutex<BTreeSet<Digest>> = Mutex::new(BTreeSet::new());
-    let passed = || PASSED.lock().unwrap_or_else(PoisonError::into_inner);
-    let identity = recipe.identity();
-    if passed().contains(&identity) {
+    if rehearsed().contains(&recipe.identity()) {
         return Ok(());
     }
     // An instance of its own: canned rounds leave no trace in the one that goes into service.
     let pipeline = construct(recipe, on_close)?;
     rehearse(&recipe.policy.0.name, &pipeline)?;
     drop(pipeline);
-    let mut passed = passed();
+    remember(recipe);
+    Ok(())
+}
+
+/// Remembers that a recipe has been rehearsed.
+pub(crate) fn remember(recipe: &Recipe) {
+    let mut passed = rehearsed();
     if passed.len() >= MAX_REHEARSED {
         passed.clear();
     }
-    passed.insert(identity);
-    Ok(())
+    passed.insert(recipe.identity());
+}
+
+fn rehearsed() -> MutexGuard<'static, BTreeSet<Digest>> {
+    static PASSED: Mutex<BTreeSet<Digest>> = Mutex::new(BTreeSet::new());
+    PASSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts a pipeline through the canned rounds. Use an instance of its own: rounds may leave traces in its state.

@@ -262,6 +262,11 @@ fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Resul
     drop(pipeline);
     match complained.try_recv() {
         Ok(message) => Err(AdmitError::Destructor { name: export.name.clone(), message }),
-        Err(_) => Ok(()),
+        Err(_) => {
+            if export.kind == "policy" {
+                admit::remember(&recipe);
+            }
+            Ok(())
+        }
     }
 }

@@ -44,6 +44,12 @@ pub const MAX_ROUND_DEADLINE: Duration = Duration::from_secs(60);
 pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
 /// A generation that got no round for this long after its activation is receipted by its admission probe.
 pub const IDLE_AFTER: Duration = Duration::from_millis(200);
+/// How long an `active.json` waits for a name that no library gives yet: the file may be on its way.
+pub const UNKNOWN_NAME_GRACE: Duration = Duration::from_millis(300);
+/// How often the host's files are written at most: the first change at once, what follows closely together.
+pub const FILES_INTERVAL: Duration = Duration::from_millis(25);
+/// How long retired generations wait for company before a thread is started to drop them.
+pub const RETIRE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the receipt's counters are brought up to date while rounds flow.
 pub const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
 /// Stack of a thread that runs plugin code.

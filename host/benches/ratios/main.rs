@@ -23,7 +23,7 @@ fn main() {
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sections: [(&str, fn(&tokio::runtime::Runtime)); 6] = [
+    let sections: [(&str, Section); 6] = [
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
@@ -38,6 +38,9 @@ fn main() {
         }
     }
 }
+
+/// Measures and prints.
+type Section = fn(&tokio::runtime::Runtime);
 
 /// The shared library of a bundled plugin, as cargo built it for this bench.
 fn artifact(name: &str) -> PathBuf {

@@ -168,7 +168,7 @@ pub(crate) fn stall(runtime: &Runtime) {
                     return;
                 }
                 if swapping.load(Ordering::Relaxed) {
-                    let policy = if i % 2 == 0 { "bias" } else { "round-robin" };
+                    let policy = if i.is_multiple_of(2) { "bias" } else { "round-robin" };
                     let json = format!(r#"{{ "policy": "{policy}", "lane": "inline" }}"#);
                     host.switch(&json).await.expect("switched");
                     swaps.fetch_add(1, Ordering::Relaxed);

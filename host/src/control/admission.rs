@@ -94,6 +94,7 @@ impl Control {
                 active_file_sha256: sha256,
                 // What lay there when the host started was not written in view of the quarantine list.
                 explicit: self.scanned,
+                patience: None,
                 reply: None,
             }),
         }
@@ -220,6 +221,7 @@ impl Control {
                 caused_at: seen_at,
                 active_file_sha256: wish.active_file_sha256.clone(),
                 explicit: false,
+                patience: None,
                 reply: None,
             };
             self.request(request);

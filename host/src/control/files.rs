@@ -11,7 +11,7 @@ use crate::activation;
 use crate::event::cut;
 use crate::host::StartError;
 use crate::lane::stuck_threads;
-use crate::limits::{RECEIPT_INTERVAL, RECENT_CHANGES};
+use crate::limits::{FILES_INTERVAL, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
     ActiveReceipt, FilterReceipt, HostProcess, LOCK_FILE, LastChange, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
@@ -182,17 +182,26 @@ impl Books {
 }
 
 impl Control {
+    /// Whether files are out of date, and can be written.
+    pub(super) fn owes_files(&self) -> bool {
+        self.books.dirty && !self.books.complained && self.books.is_reachable()
+    }
+
     /// Brings receipt and files up to date, if something changed or enough time has passed.
     pub(super) fn write_books(&mut self) {
         self.release_proved();
-        let due = self.books.written_at.is_none_or(|at| at.elapsed() >= RECEIPT_INTERVAL);
-        if !self.books.dirty && !due {
+        let age = self.books.written_at.map_or(RECEIPT_INTERVAL, |at| at.elapsed());
+        if !self.books.dirty && age < RECEIPT_INTERVAL {
             return;
         }
         self.fill_receipt();
-        let listed = self.list();
         *self.shared.receipt.lock().unwrap_or_else(PoisonError::into_inner) = self.books.receipt.clone();
+        let listed = self.list();
         *self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
+        // The first change is written at once, what follows closely together; stopping waits for nothing.
+        if age < FILES_INTERVAL && !self.books.written.is_empty() {
+            return;
+        }
         if !self.books.is_reachable() {
             // A directory that comes back is taken over anew.
             self.books.lock = None;

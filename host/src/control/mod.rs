@@ -18,7 +18,7 @@ use crate::background;
 use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
-use crate::limits::{IDLE_AFTER, RECEIPT_INTERVAL};
+use crate::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
 use crate::registry::Registry;
 use crate::slot::{Active, ActiveInfo};
 use crate::watch::{Change, WatchHandle, watch};
@@ -53,6 +53,8 @@ struct Request {
     active_file_sha256: String,
     /// An operator named it just now: that lifts a quarantine.
     explicit: bool,
+    /// Until when a name that nobody gives yet is waited for; set at the first look.
+    patience: Option<Instant>,
     reply: Option<Reply>,
 }
 
@@ -88,6 +90,7 @@ pub(crate) struct Control {
     admitting: Vec<(String, u64, Instant)>,
     awaited: Option<Awaited>,
     retired: Vec<Arc<Active>>,
+    buried_at: Instant,
     generation: u64,
     scanned: bool,
     /// Told once the files say the same.
@@ -125,6 +128,7 @@ impl Control {
             admitting: Vec::new(),
             awaited: None,
             retired: Vec::new(),
+            buried_at: Instant::now(),
             generation,
             scanned: options.plugins.is_none(),
             outbox: Vec::new(),
@@ -144,7 +148,11 @@ impl Control {
         self.await_answer(Arc::clone(&lineup.active), String::from("the host started"), None);
         drop(lineup);
         loop {
-            let tick = if self.is_busy() { TICK } else { RECEIPT_INTERVAL };
+            let tick = match () {
+                () if self.owes_files() => FILES_INTERVAL,
+                () if self.is_busy() => TICK,
+                () => RECEIPT_INTERVAL,
+            };
             match tokio::time::timeout(tick, messages.recv()).await {
                 Ok(Some(Message::Stop(done))) => return self.stop(done),
                 Ok(None) => return self.stop(None),
@@ -172,17 +180,24 @@ impl Control {
         self.outbox.push(Told::Event(event));
     }
 
+    /// Answers go out at once; events wait for the files, so that nobody hears of what `status` does not know.
     fn empty_outbox(&mut self) {
-        for told in self.outbox.drain(..) {
+        let wait = self.owes_files();
+        for told in std::mem::take(&mut self.outbox) {
             match told {
-                Told::Event(event) => self.shared.send(event),
                 Told::Reply(reply, answer) => drop(reply.send(answer)),
+                Told::Event(event) if wait => self.outbox.push(Told::Event(event)),
+                Told::Event(event) => self.shared.send(event),
             }
         }
     }
 
     fn is_busy(&self) -> bool {
-        self.awaited.is_some() || self.constructing.is_some() || !self.admitting.is_empty() || !self.retired.is_empty()
+        self.awaited.is_some()
+            || self.queued.is_some()
+            || self.constructing.is_some()
+            || !self.admitting.is_empty()
+            || !self.retired.is_empty()
     }
 
     fn take(&mut self, message: Message) {
@@ -197,6 +212,7 @@ impl Control {
                 caused_at: asked,
                 active_file_sha256: String::new(),
                 explicit: true,
+                patience: None,
                 reply: Some(reply),
             }),
             Message::Stop(_) => {}
@@ -217,6 +233,9 @@ impl Control {
         let now = Instant::now();
         self.give_up_admissions(now);
         self.give_up_construction(now);
+        if self.queued.as_ref().is_some_and(|q| q.patience.is_some_and(|until| until <= now)) {
+            self.retry_queued();
+        }
         if let Some(awaited) = &self.awaited {
             let rounds = self.shared.rounds.load(std::sync::atomic::Ordering::Relaxed);
             if awaited.swapped_at + IDLE_AFTER <= now && rounds == awaited.rounds_at_swap {
@@ -235,6 +254,10 @@ impl Control {
 
     /// Drops retired generations that nobody uses any more, each on a thread of its own: that runs plugin code.
     fn bury(&mut self) {
+        if self.buried_at.elapsed() < RETIRE_INTERVAL {
+            return;
+        }
+        self.buried_at = Instant::now();
         let (dead, alive) = self.retired.drain(..).partition(|active| Arc::strong_count(active) == 1);
         self.retired = alive;
         let dead: Vec<Arc<Active>> = dead;

@@ -14,7 +14,7 @@ use crate::fallback::BuiltIn;
 use crate::guard::Fault;
 use crate::host::{Outcome, Refusal, Shared};
 use crate::lane::{Lane, stuck_threads};
-use crate::limits::MAX_STUCK_THREADS;
+use crate::limits::{MAX_STUCK_THREADS, UNKNOWN_NAME_GRACE};
 use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
@@ -35,6 +35,11 @@ enum Obstacle {
     },
     /// A library that may give the name is under way.
     Wait,
+    /// No library gives the name, yet.
+    Unknown {
+        code: &'static str,
+        message: String,
+    },
 }
 
 impl Control {
@@ -58,7 +63,11 @@ impl Control {
         }
         match self.recipe(&request.activation) {
             Err(Obstacle::Wait) => self.queued = Some(request),
-            Err(Obstacle::Error { code, message }) => {
+            Err(Obstacle::Unknown { .. }) if request.patience.is_none_or(|until| until > Instant::now()) => {
+                let until = Instant::now() + UNKNOWN_NAME_GRACE;
+                self.queued = Some(Request { patience: Some(request.patience.unwrap_or(until)), ..request });
+            }
+            Err(Obstacle::Error { code, message } | Obstacle::Unknown { code, message }) => {
                 let sha256 = request.active_file_sha256.clone();
                 let reply = self.keep_wish(request);
                 self.refuse(ACTIVE_FILE, code, message, &sha256, reply);
@@ -120,7 +129,7 @@ impl Control {
                 }
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
                 let error = ActivationError::Unknown { kind, name: wanted.name.clone(), known };
-                Obstacle::Error { code: error.code(), message: error.to_string() }
+                Obstacle::Unknown { code: error.code(), message: error.to_string() }
             }
             Unresolved::Quarantined(file, code) => {
                 let name = &wanted.name;

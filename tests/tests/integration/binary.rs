@@ -47,7 +47,14 @@ impl Running {
     pub(crate) fn start(sandbox: &Sandbox, more: &[&str]) -> Self {
         let summary = sandbox.root().join("summary.json");
         let mut command = command();
-        command.arg("run").arg("--plugins").arg(sandbox.plugins()).arg("--summary").arg(&summary).args(more);
+        // A busy machine must not look like a slow policy.
+        command
+            .args(["run", "--deadline-ms", "60000"])
+            .arg("--plugins")
+            .arg(sandbox.plugins())
+            .arg("--summary")
+            .arg(&summary)
+            .args(more);
         if !more.contains(&"--workload") {
             command.args(["--workload", "synthetic:jobs=200000,rate=20,tasks=4,stages=1,duration=20ms,seed=1"]);
         }

@@ -57,6 +57,29 @@ fn a_plugin_that_fails_its_default_config_is_found_out() {
     assert_eq!((exit, &verdicts[0]["code"]), (1, &"canned-round-failed".into()), "{verdicts}");
 }
 
+#[test]
+fn a_file_that_keeps_growing_is_told_so() {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let sandbox = Sandbox::new();
+    let path = sandbox.rename_in("growing.so", b"begin");
+    let over = AtomicBool::new(false);
+    let (exit, err) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::File::options().append(true).open(&path).unwrap();
+            while !over.load(Ordering::Relaxed) {
+                file.write_all(b"more").unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let (exit, _, err) = run(&["check", path.to_str().unwrap()]);
+        over.store(true, Ordering::Relaxed);
+        (exit, err)
+    });
+    assert_eq!(exit, 1);
+    assert!(err.contains("error[still-changing]"), "{err}");
+}
+
 /// A small generator, so that the positions are the same in every run (splitmix64; Steele, Lea, Flood 2014).
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

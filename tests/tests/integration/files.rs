@@ -137,21 +137,21 @@ async fn a_file_that_keeps_growing_is_refused_and_admitted_once_it_rests() {
     let mut hosted = Hosted::start();
     let bytes = fs::read(artifact("policy_bias")).unwrap();
     let mut file = fs::File::create(hosted.sandbox.path(&library("policy_bias"))).unwrap();
-    let (head, mut tail) = bytes.split_at(bytes.len() / 2);
-    file.write_all(head).unwrap();
-    // A byte now and then, until the host complains.
-    let code = loop {
-        let (byte, rest) = tail.split_at(1);
-        file.write_all(byte).unwrap();
-        tail = rest;
-        let name = library("policy_bias");
-        let refused = tokio::time::timeout(std::time::Duration::from_millis(50), hosted.refused(&name));
-        if let Ok((code, _)) = refused.await {
-            break code;
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let (head, mut tail) = bytes.split_at(bytes.len() / 2);
+        file.write_all(head).unwrap();
+        // A byte a millisecond, until told to write the rest.
+        while stopped.recv_timeout(std::time::Duration::from_millis(1)).is_err() {
+            let (byte, rest) = tail.split_at(1);
+            file.write_all(byte).unwrap();
+            tail = rest;
         }
-    };
+        file.write_all(tail).unwrap();
+    });
+    let (code, _) = hosted.refused(&library("policy_bias")).await;
     assert_eq!(code, "still-changing");
-    file.write_all(tail).unwrap();
-    drop(file);
+    stop.send(()).unwrap();
+    writer.join().unwrap();
     hosted.admitted(&library("policy_bias")).await;
 }

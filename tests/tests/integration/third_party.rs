@@ -23,7 +23,7 @@ async fn a_strangers_plugin_loads_and_answers() {
     let files = messages.flat_map(|m| m["filenames"].as_array().cloned().unwrap_or_default());
     let suffix = std::env::consts::DLL_SUFFIX;
     let own = |f: &String| f.ends_with(suffix) && !f.contains("/deps/");
-    let library = files.filter_map(|f| f.as_str().map(str::to_owned)).filter(own).last().expect("a shared library");
+    let library = files.filter_map(|f| f.as_str().map(str::to_owned)).rfind(own).expect("a shared library");
 
     let (exit, out, err) = run(&["check", "--json", &library]);
     assert_eq!(exit, 0, "{err}");

@@ -1,8 +1,10 @@
 //! `check`: judges files in a child process each, and says what a host would say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use policy_host::judge::Verdict;
+use policy_host::limits::QUIET_PERIOD;
 
 use super::{judge, short};
 use crate::failure::{Failure, print_json};
@@ -29,12 +31,31 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.01..=3_600.0).contains(&value) { Ok(value) } else { Err("allowed are 0.01 to 3600".into()) }
 }
 
+/// Whether a file keeps still for as long as a host would wait. What is not there is still enough to be judged.
+fn is_still(file: &Path) -> bool {
+    let look = || std::fs::metadata(file).ok().filter(|m| m.is_file()).map(|m| (m.len(), m.modified().ok()));
+    let before = look();
+    if before.is_some() {
+        std::thread::sleep(QUIET_PERIOD);
+    }
+    before == look()
+}
+
+fn changing(file: &Path) -> Verdict {
+    Verdict {
+        file: file.display().to_string(),
+        code: "still-changing".into(),
+        message: format!("{}: keeps changing; judge it once whoever writes it is done", file.display()),
+        ..Verdict::default()
+    }
+}
+
 impl Check {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let judge = judge(self.time_limit_s)?;
         let mut verdicts = Vec::new();
         for file in &self.files {
-            let verdict = judge.examine(file);
+            let verdict = if is_still(file) { judge.examine(file) } else { changing(file) };
             if !self.json {
                 if verdict.ok {
                     say!("ok       {}  sha256 {}", file.display(), short(&verdict.sha256));

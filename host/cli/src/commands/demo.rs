@@ -13,10 +13,10 @@ use policy_sim::real_time::RealTimeOptions;
 use policy_sim::workload::{ClusterDefaults, parse_source};
 use std::sync::Arc;
 
-use super::judge;
 use super::placement::{Placement, picture};
 use super::progress::line;
 use super::run::{Job, report, runtime};
+use super::{judge, short};
 use crate::failure::Failure;
 
 /// Runs the embedded cluster on a seeded workload and switches policies live through files. Ends by itself.
@@ -39,7 +39,9 @@ pub(crate) struct Demo {
 
 /// One act of the demo every so long.
 const ACT: Duration = Duration::from_millis(2_200);
-const WORKLOAD: &str = "synthetic:jobs=300,rate=20,seed=7,tenants=3,stages=2,duration=lognormal:50ms:0.8";
+/// Two fifths of the cluster: where there is a choice, a policy can be seen to choose.
+const WORKLOAD: &str =
+    "synthetic:jobs=420,rate=22,seed=7,tenants=3,stages=2,tasks=uniform:4:10,duration=lognormal:35ms:0.6,input=0";
 
 impl Demo {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
@@ -138,7 +140,7 @@ impl Stage {
         tokio::time::sleep(ACT - ACT / 4).await;
         let active = host.active();
         let placed = picture(&self.placement.take());
-        line(&format!("           {} {} placed: {placed}", active.policy, active.version));
+        line(&format!("           {} {} ({}) placed: {placed}", active.policy, active.version, short(&active.sha256)));
     }
 }
 

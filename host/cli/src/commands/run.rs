@@ -55,6 +55,9 @@ pub(crate) struct Run {
     /// The lane of policies whose active.json names none.
     #[arg(long, default_value = "thread", value_name = "LANE")]
     lane: Lane,
+    /// The deadline of a round, in milliseconds, where active.json names none.
+    #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    deadline_ms: u64,
     /// Map new libraries without judging them in a child process first: a little faster, and a library that crashes
     /// while it is loaded takes the host with it.
     #[arg(long)]
@@ -95,6 +98,7 @@ impl Run {
             },
             // The child is cut off first: its verdict says more than our running out of patience.
             judge: if self.no_judge { None } else { Some(judge(self.admission_deadline_s.as_secs_f64() * 0.8)?) },
+            deadline: Duration::from_millis(self.deadline_ms),
             admission_deadline: self.admission_deadline_s,
             ..HostOptions::default()
         };
@@ -174,6 +178,7 @@ impl Job {
             }
         };
         settle(&host, &mut events, &mut chronicle, self.quiet).await;
+        host.shutdown().await;
         let (swaps, refusals) = chronicle.into_parts();
         Ok((outcome.clone(), outcome.summary(swaps, refusals)))
     }

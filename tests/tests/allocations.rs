@@ -1,0 +1,46 @@
+//! A bound task costs no allocation: what a round allocates does not depend on how many tasks it binds. Counted, not
+//! timed, so it holds on any machine. A binary of its own: the counter is its global allocator.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_plugin_api::DistributionPolicy;
+use policy_plugin_api::assemble::Round;
+
+#[path = "integration/rounds.rs"]
+mod rounds;
+
+/// The inline lane of a linked policy is ready at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("not ready at once"),
+    }
+}
+
+/// Allocations of one whole round: dispatch, policy, validation; after a first round that warms up scratch memory.
+fn allocations(host: &PolicyHost, round: &Arc<Round>, tasks: usize) -> u64 {
+    drop(now(host.bind(Arc::clone(round))));
+    let mut plan = None;
+    let info = allocation_counter::measure(|| plan = Some(now(host.bind(Arc::clone(round)))));
+    assert_eq!(plan.map(|p| p.bindings().len()), Some(tasks));
+    info.count_total
+}
+
+#[test]
+fn a_bound_task_costs_no_allocation() {
+    let policies: [(&str, Arc<dyn DistributionPolicy>); 2] =
+        [("bias", Arc::new(policy_kit::Bias)), ("round-robin", Arc::new(policy_kit::RoundRobin::default()))];
+    for (name, policy) in policies {
+        let host = PolicyHost::start(HostOptions::with_policy(TaskDistributionPolicy::Custom(policy))).unwrap();
+        let small = allocations(&host, &rounds::round(100, 10, 1_000), 1_000);
+        let large = allocations(&host, &rounds::round(10_000, 100, 1_000_000), 1_000_000);
+        assert!(
+            large <= small + 4 && large <= 16,
+            "{name}: {small} allocations for 1,000 tasks, {large} for 1,000,000"
+        );
+    }
+}
