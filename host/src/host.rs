@@ -221,6 +221,8 @@ impl Feedback {
 #[derive(Debug)]
 pub struct PolicyHost {
     shared: Arc<Shared>,
+    /// For the first listener: it hears everything since the start.
+    first_listener: Mutex<Option<broadcast::Receiver<Arc<Event>>>>,
 }
 
 impl PolicyHost {
@@ -237,7 +239,7 @@ impl PolicyHost {
         }
         let initial = Arc::new(Control::initial(&options)?);
         let (inbox, messages) = mpsc::channel(INBOX_MESSAGES);
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (events, first_listener) = broadcast::channel(EVENTS_KEPT);
         let shared = Arc::new(Shared {
             slot: Slot::new(initial),
             feedback: Feedback::default(),
@@ -252,7 +254,7 @@ impl PolicyHost {
             listed: Mutex::default(),
         });
         Control::spawn(Arc::clone(&shared), options, messages)?;
-        Ok(Self { shared })
+        Ok(Self { shared, first_listener: Mutex::new(Some(first_listener)) })
     }
 
     /// Answers a round: asks the policy in service, validates its answer, and falls back where there is none. Always
@@ -273,10 +275,11 @@ impl PolicyHost {
         }
     }
 
-    /// Listens to events from now on.
+    /// Listens to events: the first listener from the start of the host on, every further one from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.shared.events.subscribe())
+        let first = self.first_listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Events(first.unwrap_or_else(|| self.shared.events.subscribe()))
     }
 
     /// The generation that answers the next round.

@@ -132,7 +132,7 @@ impl Control {
         let judge = self.options.judge.clone();
         let inbox = self.shared.inbox.clone();
         let named = file.clone();
-        let spawned = background::spawn("policy-admit", move || {
+        let spawned = background::spawn_bulk("policy-admit", move || {
             let result = examine(&path, &staging, judge.as_ref(), generation);
             let admission = Admission { file: named, arrival, seen_at, generation, result };
             let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));

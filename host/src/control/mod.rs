@@ -267,7 +267,7 @@ impl Control {
         // Out of threads: keep them for later rather than run plugin code here.
         let grave = Arc::new(std::sync::Mutex::new(Some(dead)));
         let shovel = Arc::clone(&grave);
-        let spawned = background::spawn("policy-retire", move || {
+        let spawned = background::spawn_bulk("policy-retire", move || {
             let dead = shovel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             drop(dead);
         });

@@ -11,8 +11,9 @@ use policy_plugin_api::block::Block;
 use tokio::sync::oneshot;
 
 use super::{LimitsCell, Pipeline, Ran};
+use crate::background;
 use crate::guard::Fault;
-use crate::limits::{PICKUP_GRACE, PLUGIN_STACK_BYTES};
+use crate::limits::PICKUP_GRACE;
 
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
@@ -47,12 +48,7 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn start(pipeline: Arc<Pipeline>, name: &str) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
-        // The embedder's subscriber may be the caller's alone: plugin events belong there too.
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
-        std::thread::Builder::new()
-            .name(name.chars().take(15).collect())
-            .stack_size(PLUGIN_STACK_BYTES)
-            .spawn(move || tracing::dispatcher::with_default(&dispatch, || work(&pipeline, &inbox)))?;
+        background::spawn(&name.chars().take(15).collect::<String>(), move || work(&pipeline, &inbox))?;
         Ok(Self { jobs })
     }
 

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "one of the two rooms where the boundary is made sound")]
 
 pub mod export;
+mod export_macro;
 pub mod foreign;
 mod guarded;
 mod layout;
