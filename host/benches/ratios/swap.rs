@@ -229,7 +229,7 @@ pub(crate) fn memory(runtime: &Runtime) {
     let mut events = host.events();
     runtime.block_on(async {
         let switch = async |i: usize| {
-            let policy = if i % 2 == 0 { "bias" } else { "round-robin" };
+            let policy = if i.is_multiple_of(2) { "bias" } else { "round-robin" };
             host.switch(&format!(r#"{{ "policy": "{policy}", "lane": "inline" }}"#)).await.expect("switched");
             let _ = host.bind(round(4, 2, 4)).await;
         };

@@ -196,12 +196,12 @@ impl Control {
         }
         self.fill_receipt();
         *self.shared.receipt.lock().unwrap_or_else(PoisonError::into_inner) = self.books.receipt.clone();
-        let listed = self.list();
-        *self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
         // The first change is written at once, what follows closely together; stopping waits for nothing.
         if age < FILES_INTERVAL && !self.books.written.is_empty() {
             return;
         }
+        let listed = self.list();
+        *self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner) = listed.clone();
         if !self.books.is_reachable() {
             // A directory that comes back is taken over anew.
             self.books.lock = None;

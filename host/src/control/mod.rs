@@ -169,7 +169,9 @@ impl Control {
                 Err(_) => {}
             }
             self.look_at_clocks();
-            self.write_books();
+            if !self.is_in_a_hurry() {
+                self.write_books();
+            }
             self.empty_outbox();
         }
     }
@@ -190,6 +192,13 @@ impl Control {
                 Told::Event(event) => self.shared.send(event),
             }
         }
+    }
+
+    /// A construction has just begun: what it makes goes into service before files are written.
+    fn is_in_a_hurry(&self) -> bool {
+        let begun = |until: Instant| until.checked_sub(self.options.admission_deadline);
+        let begun = self.constructing.as_ref().and_then(|(_, until, _)| begun(*until));
+        begun.is_some_and(|at| at.elapsed() < FILES_INTERVAL)
     }
 
     fn is_busy(&self) -> bool {
