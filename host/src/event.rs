@@ -182,7 +182,8 @@ impl EventKind {
                 tracing::warn!(name, winner, loser, "two files give one policy name: the newer wins");
             }
             Self::FileGone { file, message } => tracing::warn!(file, "{message}"),
-            Self::Directory { present } => tracing::warn!(present, "the plugin directory came or went"),
+            Self::Directory { present: true } => tracing::info!("the plugin directory is there"),
+            Self::Directory { present: false } => tracing::warn!("the plugin directory is gone"),
             Self::Swapped { from, to, generation, sha256, cause, .. } => {
                 tracing::info!(from, to, generation, sha256, cause = cause.as_str(), "policy swapped");
             }

@@ -85,7 +85,8 @@ pub fn main() -> ExitCode {
 }
 
 fn log_to_stderr(filter: Option<&str>, quiet: bool) {
-    let default = if quiet { "error" } else { "warn" };
+    // What `run` prints as facts need not be logged as well.
+    let default = if quiet { "error" } else { "warn,policy_host::event=off" };
     let filter = match filter {
         Some(filter) => EnvFilter::new(filter),
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
