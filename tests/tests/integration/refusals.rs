@@ -186,7 +186,7 @@ fn a_constructor_that_hangs_is_given_up_and_the_host_goes_on() {
         sandbox.drop_in(artifact);
     }
     sandbox.activate(r#"{ "policy": "round-robin" }"#);
-    let mut running = Running::start(&sandbox, &["--admission-deadline-s", "1"]);
+    let mut running = Running::start(&sandbox, &["--admission-deadline-s", "10"]);
     running.wait_for("-> round-robin");
     running.wait_for("receipt    round-robin");
     running.wait_for("discovered policy hostile");
@@ -199,7 +199,7 @@ fn a_constructor_that_hangs_is_given_up_and_the_host_goes_on() {
 #[test]
 fn an_initialiser_that_hangs_hangs_in_the_judge_and_not_in_the_host() {
     let sandbox = Sandbox::new();
-    let mut running = Running::start(&sandbox, &["--admission-deadline-s", "4"]);
+    let mut running = Running::start(&sandbox, &["--admission-deadline-s", "10"]);
     sandbox.drop_in("fixture_init_hang");
     running.wait_for("[hangs]");
     // Were it mapped here, the loader's lock would be held and nothing could be loaded any more.
