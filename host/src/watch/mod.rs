@@ -109,6 +109,12 @@ impl Fingerprint {
         }
     }
 
+    /// Whether somebody wrote a moment ago.
+    fn is_fresh(self) -> bool {
+        let age = self.modified.and_then(|at| at.elapsed().ok());
+        age.is_some_and(|age| age < UNCLOSED_PERIOD)
+    }
+
     #[cfg(unix)]
     fn new(m: &Metadata, broken: bool) -> Self {
         use std::os::unix::fs::MetadataExt;
@@ -171,15 +177,24 @@ impl Watching {
         }
     }
 
-    /// Everything that is there already, oldest first.
+    /// Everything that is there already, oldest first. What was written just now may still be: it gets a second look.
     fn first_look(&mut self) {
         self.arm();
         let now = Instant::now();
-        let mut names: Vec<_> =
-            self.names().into_iter().map(|n| (Fingerprint::of(&self.directory.join(&n)), n)).collect();
-        names.sort_by_key(|(print, name)| (print.and_then(|p| p.modified), name.clone()));
-        for (_, name) in names {
-            self.look(name, now);
+        let look = |names: Vec<OsString>| -> Vec<(Option<Fingerprint>, OsString)> {
+            names.into_iter().map(|n| (Fingerprint::of(&self.directory.join(&n)), n)).collect()
+        };
+        let mut seen = look(self.names());
+        if seen.iter().any(|(print, _)| print.is_some_and(Fingerprint::is_fresh)) {
+            std::thread::sleep(QUIET_PERIOD);
+        }
+        seen.sort_by_key(|(print, name)| (print.and_then(|p| p.modified), name.clone()));
+        for (before, name) in seen {
+            if Fingerprint::of(&self.directory.join(&name)) == before {
+                self.look(name, now);
+            } else {
+                self.settle.signal(name, Signal::Written, Instant::now());
+            }
         }
     }
 
