@@ -30,8 +30,7 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
             match validate(proposal, &round, limits, &active.info, None) {
                 Ok(plan) => {
                     if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
-                        let generation = active.info.generation;
-                        shared.post(Outcome::FirstAnswer { generation, at: Instant::now() });
+                        let _ = active.first_answer.set(Instant::now());
                     }
                     return plan;
                 }

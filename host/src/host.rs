@@ -136,8 +136,6 @@ pub struct Refusal {
 /// What a round tells the control task.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A generation answered its first round.
-    FirstAnswer { generation: u64, at: Instant },
     /// A generation is out of service.
     Ejected { generation: u64, fault: Fault },
     /// A destructor complained.

@@ -52,6 +52,8 @@ pub const FILES_INTERVAL: Duration = Duration::from_millis(25);
 pub const RETIRE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the receipt's counters are brought up to date while rounds flow.
 pub const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
+/// Threads of a kind that wait for their next work; more of them end when they have nothing to do.
+pub const IDLE_WORKERS: usize = 2;
 /// Stack of a thread that runs plugin code.
 pub const PLUGIN_STACK_BYTES: usize = 4 * 1024 * 1024;
 /// Longest message of an error or event, in characters; longer ones are cut.

@@ -1,7 +1,7 @@
 //! The slot: which generation answers. Rounds read it with one atomic load; only the control task writes it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -65,6 +65,8 @@ pub(crate) struct Active {
     pub(crate) caused_at: Instant,
     /// Rounds answered with a legal answer.
     pub(crate) rounds: AtomicU64,
+    /// When the first of them was. The control task looks here: waking it would cost that round more than the round.
+    pub(crate) first_answer: OnceLock<Instant>,
     /// Set by the first fault that ejects: from then on the standby answers, before the control task has even heard.
     pub(crate) suspended: AtomicBool,
 }

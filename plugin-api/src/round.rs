@@ -216,6 +216,7 @@ impl<'a> RunningJobs<'a> {
         let executors = self.executors();
         let memory = executors.free_memory_mib();
         into.clear();
+        into.reserve(executors.len());
         into.extend(executors.free_vcores().iter().enumerate().filter(|&(_, &free)| free > 0).map(|(i, &free)| {
             AvailableTaskSlots {
                 executor: ExecutorId(i as u32),

@@ -9,7 +9,6 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use super::{Control, Message, Request};
 use crate::activation::{ACTIVE_FILE, Activation};
-use crate::background;
 use crate::event::{Cause, EventKind};
 use crate::judge::{self, Judge, Unfit};
 use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
@@ -132,7 +131,7 @@ impl Control {
         let judge = self.options.judge.clone();
         let inbox = self.shared.inbox.clone();
         let named = file.clone();
-        let spawned = background::spawn_bulk("policy-admit", move || {
+        let spawned = self.examiners.run(move || {
             let result = examine(&path, &staging, judge.as_ref(), generation);
             let admission = Admission { file: named, arrival, seen_at, generation, result };
             let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));

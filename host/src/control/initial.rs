@@ -1,7 +1,7 @@
 //! What answers before any file has been read: compiled in, or the embedder's own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use policy_plugin_api::DistributionPolicy;
@@ -46,6 +46,7 @@ impl Control {
             fallback: default_instance(fallback),
             caused_at: Instant::now(),
             rounds: AtomicU64::new(0),
+            first_answer: OnceLock::new(),
             suspended: AtomicBool::new(false),
         })
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activation::Activation;
-use crate::background;
+use crate::background::{self, Workers};
 use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
@@ -43,6 +43,9 @@ pub(crate) type Reply = oneshot::Sender<Result<Arc<ActiveInfo>, Refusal>>;
 
 /// How often the control task looks at its clocks while something is under way.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How often it looks for the first answer of a generation that has just gone into service.
+const ANSWER_TICK: Duration = Duration::from_millis(1);
 
 /// Somebody's wish for an activation.
 #[derive(Debug)]
@@ -89,6 +92,8 @@ pub(crate) struct Control {
     /// Files under way: (file, arrival, given up at).
     admitting: Vec<(String, u64, Instant)>,
     awaited: Option<Awaited>,
+    makers: Workers,
+    examiners: Workers,
     retired: Vec<Arc<Active>>,
     buried_at: Instant,
     generation: u64,
@@ -127,6 +132,8 @@ impl Control {
             constructing: None,
             admitting: Vec::new(),
             awaited: None,
+            makers: Workers::bulk("policy-make"),
+            examiners: Workers::new("policy-admit"),
             retired: Vec::new(),
             buried_at: Instant::now(),
             generation,
@@ -149,6 +156,7 @@ impl Control {
         drop(lineup);
         loop {
             let tick = match () {
+                () if self.awaits_answer() => ANSWER_TICK,
                 () if self.owes_files() => FILES_INTERVAL,
                 () if self.is_busy() => TICK,
                 () => RECEIPT_INTERVAL,
@@ -201,6 +209,10 @@ impl Control {
         begun.is_some_and(|at| at.elapsed() < FILES_INTERVAL)
     }
 
+    fn awaits_answer(&self) -> bool {
+        self.awaited.as_ref().is_some_and(|a| a.swapped_at.elapsed() < IDLE_AFTER)
+    }
+
     fn is_busy(&self) -> bool {
         self.awaited.is_some()
             || self.queued.is_some()
@@ -230,7 +242,6 @@ impl Control {
 
     fn take_outcome(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::FirstAnswer { generation, at } => self.first_answer(generation, at),
             Outcome::Ejected { generation, fault } => self.eject(generation, &fault),
             Outcome::Note { policy, generation, message } => {
                 self.tell(EventKind::Note { policy, generation, message });
@@ -245,6 +256,7 @@ impl Control {
         if self.queued.as_ref().is_some_and(|q| q.patience.is_some_and(|until| until <= now)) {
             self.retry_queued();
         }
+        self.look_for_answer();
         if let Some(awaited) = &self.awaited {
             let rounds = self.shared.rounds.load(std::sync::atomic::Ordering::Relaxed);
             if awaited.swapped_at + IDLE_AFTER <= now && rounds == awaited.rounds_at_swap {

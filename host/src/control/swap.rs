@@ -1,14 +1,13 @@
 //! Activations: from a wish to a generation in service, its receipt, its ejection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::initial::default_instance;
 use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
 use crate::admit::{self, AdmitError, Origin, Recipe};
-use crate::background;
 use crate::event::{Cause, EventKind};
 use crate::fallback::BuiltIn;
 use crate::guard::Fault;
@@ -193,7 +192,7 @@ impl Control {
         }
         self.constructing = Some((generation, Instant::now() + self.options.admission_deadline, request));
         let inbox = self.shared.inbox.clone();
-        let spawned = background::spawn("policy-make", move || {
+        let spawned = self.makers.run(move || {
             let result = plan.carry_out();
             let _ = inbox.blocking_send(Message::Constructed(Box::new(Constructed { generation, result })));
         });
@@ -272,18 +271,17 @@ impl Control {
         self.awaited = Some(Awaited { active, swapped_at: Instant::now(), rounds_at_swap, message, reply });
     }
 
-    pub(super) fn first_answer(&mut self, generation: u64, at: Instant) {
-        if self.awaited.as_ref().is_some_and(|a| a.active.info.generation == generation) {
-            self.receipted(Some(at));
+    /// Looks whether the generation that is expected to answer has done so.
+    pub(super) fn look_for_answer(&mut self) {
+        let answered = self.awaited.as_ref().and_then(|a| a.active.first_answer.get().copied());
+        if answered.is_some() {
+            self.receipted(answered);
         }
     }
 
-    /// A generation that is replaced before its first answer was heard of: it answered, or it never will.
+    /// A generation that is replaced before its first answer was seen: it answered, or it never will.
     fn receipted_by_successor(&mut self) {
-        let Some(awaited) = &self.awaited else { return };
-        if awaited.active.rounds.load(Ordering::Relaxed) > 0 {
-            return self.receipted(Some(Instant::now()));
-        }
+        self.look_for_answer();
         if let Some(Awaited { reply: Some(reply), .. }) = self.awaited.take() {
             let message = String::from("overtaken by a later switch before it answered a round");
             self.outbox.push(Told::Reply(reply, Err(Refusal { code: "superseded", message })));
@@ -399,6 +397,7 @@ impl Construction {
             fallback: default_instance(self.fallback),
             caused_at: self.caused_at,
             rounds: AtomicU64::new(0),
+            first_answer: OnceLock::new(),
             suspended: AtomicBool::new(false),
         }))
     }

@@ -1,9 +1,10 @@
 //! Filters, then a policy: one round through plugin code.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, PolicyFault, Proposal, RawBlock, RawRound};
@@ -32,19 +33,23 @@ pub(crate) struct FilterInstance {
 /// Where messages of destructors go.
 pub(crate) type OnClose = Box<dyn Fn(String) + Send + Sync>;
 
+thread_local! {
+    /// The slots of a round, taken out for its length. Each thread keeps its own, so that the first round of a new
+    /// generation finds them as warm as any other.
+    static SCRATCH: Cell<Vec<AvailableTaskSlots>> = const { Cell::new(Vec::new()) };
+}
+
 /// Filters and a policy.
 pub(crate) struct Pipeline {
     /// `None` only while it is dropped.
     policy: Option<PolicyInstance>,
     filters: Vec<FilterInstance>,
-    /// Scratch, taken out for the length of a round: no lock is held across plugin code.
-    scratch: Mutex<Vec<AvailableTaskSlots>>,
     on_close: OnClose,
 }
 
 impl Pipeline {
     pub(crate) fn new(policy: PolicyInstance, filters: Vec<FilterInstance>, on_close: OnClose) -> Self {
-        Self { policy: Some(policy), filters, scratch: Mutex::default(), on_close }
+        Self { policy: Some(policy), filters, on_close }
     }
 
     fn policy(&self) -> &PolicyInstance {
@@ -82,7 +87,7 @@ impl Pipeline {
     ) -> Result<Proposal, Fault> {
         let stages = round.stage_refs();
         let view = round.view(&stages);
-        let mut slots = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut slots = SCRATCH.take();
         view.available_slots(&mut slots);
         let decided = self.filter(round, &stages, &view, &slots, given)?;
         let block = limits.get_or_init(|| decided).as_deref();
@@ -102,7 +107,7 @@ impl Pipeline {
                 guarded(policy.bind_tasks(&mut slots, &view)).await
             }
         };
-        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = slots;
+        SCRATCH.set(slots);
         answer.map_err(|fault| Fault::of_policy(&fault))
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::binary::{Running, over, run};
-use crate::sandbox::{Sandbox, library, variant, workspace};
+use crate::sandbox::{Sandbox, artifact, library, variant, workspace};
 
 #[test]
 fn an_operator_swaps_policies_while_the_cluster_works() {
@@ -67,6 +67,46 @@ fn an_operator_swaps_policies_while_the_cluster_works() {
     );
     assert!(swaps.iter().all(|s| s["latency_us"].as_u64().unwrap() > 0 && s["sha256"].as_str().unwrap().len() == 64));
     assert!(summary["by_policy"]["bias"]["tasks"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_directory_deleted_and_recreated_is_watched_again() {
+    let sandbox = Sandbox::new();
+    sandbox.drop_in("policy_bias");
+    sandbox.activate(r#"{ "policy": "bias" }"#);
+    let mut running = Running::start(&sandbox, &[]);
+    running.wait_for("receipt    bias");
+    std::fs::remove_dir_all(sandbox.plugins()).unwrap();
+    running.wait_for("directory-gone");
+    std::fs::create_dir(sandbox.plugins()).unwrap();
+    sandbox.drop_in("policy_round_robin");
+    running.wait_for("discovered policy round-robin");
+    assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0);
+    let (code, summary) = running.stop();
+    assert_eq!((code, &summary["fallback_rounds"]), (0, &Value::from(0)));
+    assert!(summary["by_policy"]["bias"]["tasks"].as_u64().unwrap() > 0, "it kept running: {summary}");
+}
+
+#[test]
+fn a_file_that_keeps_growing_is_refused_until_it_is_still() {
+    let sandbox = Sandbox::new();
+    let mut running = Running::start(&sandbox, &[]);
+    let growing = sandbox.path(&library("policy_bias"));
+    let (still, stop) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        let mut file = std::fs::File::create(growing).unwrap();
+        file.write_all(&std::fs::read(artifact("policy_bias")).unwrap()).unwrap();
+        while stop.recv_timeout(std::time::Duration::from_millis(2)).is_err() {
+            file.write_all(b"more").unwrap();
+        }
+    });
+    running.wait_for("still-changing");
+    still.send(()).unwrap();
+    writer.join().unwrap();
+    running.wait_for("discovered policy bias");
+    assert_eq!(over(&sandbox, &["switch", "bias"]).0, 0, "what was appended is no part of the library");
+    assert_eq!(running.stop().0, 0);
 }
 
 #[test]
