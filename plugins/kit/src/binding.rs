@@ -1,6 +1,7 @@
 //! `binding`: tasks fixed to named executors, by their own pin or by rules of the config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use policy_plugin_api::prelude::*;
 use schemars::JsonSchema;
@@ -18,6 +19,10 @@ pub const MAX_RULES: usize = 256;
 /// at behind them, in a window that moves on with the round number, so that tasks that wait for a busy or lost executor
 /// do not hide those behind them for good.
 pub const LOOK_AHEAD: u32 = 8_192;
+
+/// Stages that are remembered as reported under [`WhenGone::Report`]; a stage reported before so many others may be
+/// reported again.
+pub const MAX_REPORTED: usize = 1_024;
 
 /// The knobs of [`Binding`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -39,6 +44,8 @@ pub enum WhenGone {
     Wait,
     /// It is bound as if the pin, or the rule, did not exist.
     FailOver,
+    /// It waits, and a warning (`tracing`) names the stage, once a stage.
+    Report,
 }
 
 /// One rule: tasks that fit all patterns given go to the executors that fit names and labels. In patterns, `*` stands
@@ -48,6 +55,8 @@ pub enum WhenGone {
 pub struct Rule {
     /// Pattern for the job's name; every job, where left out.
     pub job: Option<String>,
+    /// Number of the stage within its job; every stage, where left out.
+    pub stage: Option<u32>,
     /// Pattern for the tenant's name; every tenant, where left out.
     pub tenant: Option<String>,
     /// Pattern for the key of the task's data; every task, with or without key, where left out.
@@ -73,11 +82,13 @@ impl Rule {
 /// Tasks fixed to named executors.
 ///
 /// For executors that have what others lack (a licence, a device, a local file). A bound task waits while its executors
-/// are busy, even if others idle; tasks without pin or rule go as under `bias`. Deterministic, without state. Cost:
-/// O(executors) a rule in use, O(bindings), and at most 2 x [`LOOK_AHEAD`] tasks passed over a stage.
+/// are busy, even if others idle; tasks without pin or rule go as under `bias`. Deterministic; keeps nothing but which
+/// stages it has reported. Cost: O(executors) a rule in use, O(rules) a stage, O(bindings), and at most 2 x [`LOOK_AHEAD`] tasks passed over a stage.
 #[derive(Debug)]
 pub struct Binding {
     config: BindingConfig,
+    /// Stages that were reported, by job key and number; oldest first.
+    reported: Mutex<VecDeque<(u64, u32)>>,
 }
 
 impl FromConfig for Binding {
@@ -87,11 +98,11 @@ impl FromConfig for Binding {
     fn from_config(config: BindingConfig) -> Result<Self> {
         if config.rules.len() > MAX_RULES {
             let rules = config.rules.len();
-            return Err(PolicyError::invalid_config(format!("{rules} rules, at most {MAX_RULES}")));
+            return Err(PolicyError::invalid_config(format!("rules has {rules} entries: at most {MAX_RULES}")));
         }
         match config.rules.iter().position(|r| r.executors.is_empty() && r.labels.is_empty()) {
             Some(at) => Err(PolicyError::invalid_config(format!("rules[{at}] names neither executors nor labels"))),
-            None => Ok(Self { config }),
+            None => Ok(Self { config, reported: Mutex::default() }),
         }
     }
 }
@@ -110,9 +121,43 @@ impl DistributionPolicy for Binding {
                 break;
             }
             at_work.bind(&stage, &mut gate);
+            if let Some(gone) = at_work.gone.take() {
+                self.report(&stage, gone);
+            }
         }
         Ok(at_work.answer)
     }
+}
+
+impl Binding {
+    fn report(&self, stage: &Stage<'_>, gone: Gone) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let (job, number) = (stage.job(), stage.number());
+        if reported.contains(&(job.key(), number)) {
+            return;
+        }
+        if reported.len() == MAX_REPORTED {
+            reported.pop_front();
+        }
+        reported.push_back((job.key(), number));
+        let (job, task) = (job.name(), gone.task);
+        match gone.rule {
+            Some(rule) => {
+                tracing::warn!(target: "binding", job, stage = number, task, rule, "no executor fits the rule: tasks wait");
+            }
+            None => {
+                tracing::warn!(target: "binding", job, stage = number, task, "the executor of the pin is gone: tasks wait");
+            }
+        }
+    }
+}
+
+/// A task that waits for executors that are gone.
+#[derive(Clone, Copy)]
+struct Gone {
+    task: u32,
+    /// The rule that names them; `None` for the task's own pin.
+    rule: Option<usize>,
 }
 
 /// Where a task may go.
@@ -122,6 +167,8 @@ enum Target {
     Nowhere,
     Seat(usize),
     Rule(usize),
+    /// To executors of a rule that are gone.
+    Lost(usize),
 }
 
 /// The executors of a rule in this round.
@@ -140,9 +187,12 @@ struct AtWork<'c, 'r, 's> {
     members: Vec<Option<Option<Members>>>,
     /// Where each executor of the round stands among the free ones; made when the first pin is seen.
     seats: Vec<u32>,
-    /// The job looked at last, and the rules that fit it.
+    /// The job looked at last, the rules that fit it, and of those the rules that fit the stage under way.
     job: Option<JobId>,
+    of_job: Vec<usize>,
     rules: Vec<usize>,
+    /// What is to be reported of the stage under way.
+    gone: Option<Gone>,
 }
 
 impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
@@ -155,12 +205,14 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
             members: config.rules.iter().map(|_| None).collect(),
             seats: Vec::new(),
             job: None,
+            of_job: Vec::new(),
             rules: Vec::new(),
+            gone: None,
         }
     }
 
     fn bind(&mut self, stage: &Stage<'r>, gate: &mut Gate<'r>) {
-        self.rules_of(&stage.job());
+        self.rules_of(stage);
         let pass = gate.pass(stage.id());
         let keyed = |rule: &usize| self.config.rules[*rule].key.is_some();
         if stage.has_pins() || (stage.has_keys() && self.rules.iter().any(keyed)) {
@@ -173,16 +225,32 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
                 self.executors.bind(stage, gate, &pass.among(mask), answer);
             }
             Target::Anywhere => self.executors.bind(stage, gate, &pass, answer),
+            Target::Lost(rule) => {
+                let first = stage.pending_runs().next().map_or(0, |(first, _)| first);
+                self.wait(first, Some(rule));
+            }
             Target::Nowhere | Target::Seat(_) => {}
         }
     }
 
-    fn rules_of(&mut self, job: &Job<'_>) {
+    fn rules_of(&mut self, stage: &Stage<'_>) {
+        let (job, rules) = (stage.job(), &self.config.rules);
         if self.job != Some(job.id()) {
             self.job = Some(job.id());
-            self.rules.clear();
-            self.rules.extend((0..self.config.rules.len()).filter(|&rule| self.config.rules[rule].fits_job(job)));
+            self.of_job.clear();
+            self.of_job.extend((0..rules.len()).filter(|&rule| rules[rule].fits_job(&job)));
         }
+        let fits = |&rule: &usize| rules[rule].stage.is_none_or(|number| number == stage.number());
+        self.rules.clear();
+        self.rules.extend(self.of_job.iter().copied().filter(fits));
+    }
+
+    /// A task waits for executors that are gone: tasks of this stage are reported, if that is asked for.
+    fn wait(&mut self, task: u32, rule: Option<usize>) -> Target {
+        if self.config.when_gone == WhenGone::Report {
+            self.gone.get_or_insert(Gone { task, rule });
+        }
+        Target::Nowhere
     }
 
     /// Binds task by task: first from the front, then in the window.
@@ -247,12 +315,15 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
         if let Some(pin) = task.pin() {
             match self.jobs.executors().by_uid(pin) {
                 Some(executor) => return self.seat(executor),
-                None if self.config.when_gone == WhenGone::Wait => return Target::Nowhere,
-                None => {}
+                None if self.config.when_gone == WhenGone::FailOver => {}
+                None => return self.wait(index, None),
             }
         }
         let key = if stage.has_keys() { Some(task.key()).filter(|k| !k.is_empty()) } else { None };
-        target_by_rule(self.config, &self.rules, &mut self.members, &self.jobs, key)
+        match target_by_rule(self.config, &self.rules, &mut self.members, &self.jobs, key) {
+            Target::Lost(rule) => self.wait(index, Some(rule)),
+            target => target,
+        }
     }
 
     fn seat(&mut self, executor: ExecutorId) -> Target {
@@ -277,7 +348,7 @@ impl<'c, 'r, 's> AtWork<'c, 'r, 's> {
         own: Option<&mut Hints>,
     ) -> Option<ExecutorId> {
         match target {
-            Target::Nowhere => None,
+            Target::Nowhere | Target::Lost(_) => None,
             Target::Anywhere => self.executors.place(demand, pass, own),
             Target::Seat(seat) => {
                 let slot = self.executors.slots()[seat];
@@ -305,8 +376,8 @@ fn target_by_rule(
         let members = members[rule].get_or_insert_with(|| Members::of(&config.rules[rule], jobs));
         match (members, config.when_gone) {
             (Some(_), _) => return Target::Rule(rule),
-            (None, WhenGone::Wait) => return Target::Nowhere,
             (None, WhenGone::FailOver) => {}
+            (None, WhenGone::Wait | WhenGone::Report) => return Target::Lost(rule),
         }
     }
     Target::Anywhere

@@ -62,6 +62,10 @@ struct Kept {
     bounds: Vec<u32>,
 }
 
+/// Where fewer tasks can be bound than are pending: so many tasks at the front for each that can be, and so many more,
+/// are asked for their homes before any task goes elsewhere.
+const HOME_WINDOW: (usize, usize) = (8, 512);
+
 /// Keys whose places on the ring are fetched ahead: about as many as a core can have under way.
 const WARM_KEYS: usize = 32;
 
@@ -106,7 +110,8 @@ impl DistributionPolicy for ConsistentHash {
             kept.seat(running_jobs, &executors, keyed, self.config.balance_factor_percent);
         }
         let Kept { ring, seat_of, bounds } = &mut *kept;
-        let mut hashed = Hashed { executors, ring, seat_of, bounds, hints: Hints::default(), passed_over: 0 };
+        let (hints, passed_over, most) = (Hints::default(), 0, running_jobs.bindable());
+        let mut hashed = Hashed { executors, ring, seat_of, bounds, hints, passed_over, most, at_home: Vec::new() };
         for stage in running_jobs.stages() {
             if hashed.executors.is_exhausted() {
                 break;
@@ -172,27 +177,129 @@ struct Hashed<'s, 'k> {
     /// For searches among executors within their bounds.
     hints: Hints,
     passed_over: u32,
+    /// Tasks that the round can bind, at most.
+    most: usize,
+    /// Which of the first pending tasks of the stage went home ahead of the others.
+    at_home: Vec<bool>,
+}
+
+/// The keys of a stage's tasks, fetched a little ahead.
+struct Keys<'a> {
+    hashes: &'a [u64],
+    keyless: u64,
+    warm: usize,
+}
+
+impl Keys<'_> {
+    /// The key of task `index`, where it has one; to be asked with rising indices.
+    #[inline]
+    fn next(&mut self, ring: &Ring, index: u32) -> Option<u64> {
+        let at = index as usize;
+        if at >= self.warm {
+            self.warm = self.hashes.len().min(at + WARM_KEYS);
+            ring.warm(self.hashes.get(at..self.warm).unwrap_or(&[]));
+        }
+        self.hashes.get(at).copied().filter(|&key| key != self.keyless)
+    }
+}
+
+/// The listed pending tasks, ascending.
+fn pending<'a>(stage: &Stage<'a>) -> impl Iterator<Item = u32> + use<'a> {
+    stage.pending_runs().flat_map(|(first, length)| first..first.saturating_add(length))
 }
 
 impl Hashed<'_, '_> {
     fn bind(&mut self, stage: &Stage<'_>, gate: &mut Gate<'_>, pass: &Pass<'_>, answer: &mut Vec<BoundTask>) {
-        let (hashes, keyless) = (stage.key_hashes(), key_hash(""));
+        let mut keys = Keys { hashes: stage.key_hashes(), keyless: key_hash(""), warm: 0 };
         let mut own = (!pass.allows_all()).then(|| (Hints::default(), Hints::default()));
+        let most = self.most - answer.len();
+        if let Some(demand) = Demand::of_stage(stage).filter(|_| most < stage.pending_count() as usize) {
+            self.bind_homes(stage, demand, gate, pass, most, answer);
+            return self.bind_others(stage, demand, gate, pass, own.as_mut(), answer);
+        }
         let mut passed_over = self.passed_over;
-        let mut warm = 0;
         walk(stage, gate, pass, &mut passed_over, answer, |index, demand| {
-            let at = index as usize;
-            if at >= warm {
-                warm = hashes.len().min(at + WARM_KEYS);
-                self.ring.warm(hashes.get(at..warm).unwrap_or(&[]));
-            }
-            let key = hashes.get(index as usize).copied().filter(|&key| key != keyless);
-            let (own_within, own_any) = own.as_mut().map_or((None, None), |(a, b)| (Some(a), Some(b)));
-            let at_home = key.and_then(|key| self.probe(key, demand, pass));
-            let found = at_home.or_else(|| key.and_then(|_| self.within_bounds(demand, pass, own_within)));
-            found.or_else(|| self.executors.place(demand, pass, own_any))
+            let key = keys.next(self.ring, index);
+            self.place(key, demand, pass, own.as_mut())
         });
         self.passed_over = passed_over;
+    }
+
+    /// Binds those of the first pending tasks whose homes have room, so that the few free executors go to tasks that
+    /// belong there.
+    fn bind_homes(
+        &mut self,
+        stage: &Stage<'_>,
+        demand: Demand,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        most: usize,
+        answer: &mut Vec<BoundTask>,
+    ) {
+        let mut keys = Keys { hashes: stage.key_hashes(), keyless: key_hash(""), warm: 0 };
+        let window = most.saturating_mul(HOME_WINDOW.0).saturating_add(HOME_WINDOW.1);
+        self.at_home.clear();
+        for index in pending(stage).take(window) {
+            let home = keys.next(self.ring, index).and_then(|key| self.home(key));
+            let seat = home.filter(|&seat| gate.room(pass) >= demand.vcores && self.has_room(seat, demand, pass));
+            self.at_home.push(seat.is_some());
+            if let Some(seat) = seat {
+                gate.take(pass, demand.vcores);
+                answer.push(BoundTask::new(TaskId(stage.first_task().0 + index), self.take(seat, demand)));
+            }
+        }
+    }
+
+    /// Binds the others in order, as far as something is free.
+    fn bind_others(
+        &mut self,
+        stage: &Stage<'_>,
+        demand: Demand,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        mut own: Option<&mut (Hints, Hints)>,
+        answer: &mut Vec<BoundTask>,
+    ) {
+        let mut keys = Keys { hashes: stage.key_hashes(), keyless: key_hash(""), warm: 0 };
+        for (at, index) in pending(stage).enumerate() {
+            if self.at_home.get(at) == Some(&true) {
+                continue;
+            }
+            if gate.room(pass) < demand.vcores || self.executors.is_exhausted() {
+                return;
+            }
+            let key = keys.next(self.ring, index);
+            let Some(executor) = self.place(key, demand, pass, own.as_deref_mut()) else { return };
+            gate.take(pass, demand.vcores);
+            answer.push(BoundTask::new(TaskId(stage.first_task().0 + index), executor));
+        }
+    }
+
+    /// Where a task goes: to the first on the ring that has room, or else where most is free.
+    #[inline]
+    fn place(
+        &mut self,
+        key: Option<u64>,
+        demand: Demand,
+        pass: &Pass<'_>,
+        own: Option<&mut (Hints, Hints)>,
+    ) -> Option<ExecutorId> {
+        let (own_within, own_any) = own.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        let on_ring = key.and_then(|key| self.probe(key, demand, pass));
+        let found = on_ring.or_else(|| key.and_then(|_| self.within_bounds(demand, pass, own_within)));
+        found.or_else(|| self.executors.place(demand, pass, own_any))
+    }
+
+    /// The seat of a key's home, where that has anything free.
+    fn home(&self, key: u64) -> Option<usize> {
+        let mut seats = self.ring.from(key).map(|uid| self.seat_of[uid as usize]);
+        seats.find(|&seat| seat != GONE).filter(|&seat| seat != NOWHERE).map(|seat| seat as usize)
+    }
+
+    #[inline]
+    fn has_room(&self, seat: usize, demand: Demand, pass: &Pass<'_>) -> bool {
+        let slot = &self.executors.slots()[seat];
+        self.bounds[seat] >= demand.vcores && demand.fits(slot) && pass.allows(slot.executor)
     }
 
     /// The first executor on the ring, from the key's home on, that has room and is within its bound.
@@ -201,10 +308,8 @@ impl Hashed<'_, '_> {
         // Only executors of the roster count as tried: how many that left are still on the ring must not matter.
         let seats = self.ring.from(key).map(|uid| self.seat_of[uid as usize]);
         let tried = seats.filter(|&seat| seat != GONE).take(MAX_PROBES);
-        let found = tried.filter(|&seat| seat != NOWHERE).map(|seat| seat as usize).find(|&seat| {
-            let slot = &self.executors.slots()[seat];
-            self.bounds[seat] >= demand.vcores && demand.fits(slot) && pass.allows(slot.executor)
-        })?;
+        let mut seats = tried.filter(|&seat| seat != NOWHERE).map(|seat| seat as usize);
+        let found = seats.find(|&seat| self.has_room(seat, demand, pass))?;
         Some(self.take(found, demand))
     }
 

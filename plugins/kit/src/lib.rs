@@ -19,21 +19,30 @@
 //!   on no executor; of stages with mixed tasks, at most [`pending::MAX_PASSED_OVER`] tasks a round are passed over,
 //!   then such a stage stops at the first, too. A round never costs more because more tasks wait.
 //! - **Work conservation**: while a stage of one-vcore tasks that take no memory and are under no limit has one
-//!   pending, no executor has a free vcore ([`Binding`] excepted, which is asked to let tasks wait).
+//!   pending, no executor has a free vcore ([`Binding`] and [`DataLocality`] excepted, which are asked to let tasks
+//!   wait).
 #![forbid(unsafe_code)]
 
+pub mod adaptive;
 pub mod bias;
 pub mod binding;
 pub mod consistent_hash;
+pub mod data_locality;
 pub mod demand;
 pub mod first_fit;
 pub mod gate;
 pub mod pattern;
 pub mod pending;
+pub mod resource_aware;
 pub mod ring;
 pub mod round_robin;
+pub mod tenant_fair;
 
+pub use adaptive::Adaptive;
 pub use bias::Bias;
 pub use binding::Binding;
 pub use consistent_hash::ConsistentHash;
+pub use data_locality::DataLocality;
+pub use resource_aware::ResourceAware;
 pub use round_robin::RoundRobin;
+pub use tenant_fair::TenantFair;

@@ -1,4 +1,4 @@
-//! Plugin with filter `tenant-quota`: a hard cap on the vcores that a tenant holds at once. See the crate's README.
+//! Plugin with filter `tenant-quota`: caps on the vcores that a tenant holds at once, with bursts. See the README.
 
 pub mod policy;
 

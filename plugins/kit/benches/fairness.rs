@@ -1,0 +1,173 @@
+//! What `tenant-fair` costs, and what `adaptive` adds to the behaviour at work:
+//! `cargo bench -p policy-kit --bench fairness`. Sides that are compared alternate (A B B A …);
+//! a ratio is the median of the paired ratios. Absolute times are for sizing only.
+#![allow(missing_docs, reason = "a program")]
+
+use std::cell::RefCell;
+use std::collections::BinaryHeap;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use policy_kit::tenant_fair::{Placement, TenantFairConfig};
+use policy_kit::{Adaptive, RoundRobin, TenantFair};
+use policy_plugin_api::abi::RawBlock;
+use policy_plugin_api::observe;
+use policy_plugin_api::prelude::*;
+use policy_testkit::TestRound;
+use policy_testkit::spec::{executor, job, round, stage, task};
+
+const PAIRS: usize = 31;
+
+fn main() {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("nothing is measured without --bench");
+        return;
+    }
+    for (name, placement) in [("spread", Placement::Spread), ("pack", Placement::Pack)] {
+        let config = TenantFairConfig { placement, ..TenantFairConfig::default() };
+        let policy = TenantFair::from_config(config).expect("a config");
+        let full = cluster(10_000, 100, 100, 1_000, 1_000);
+        let few = cluster(10_000, 100, 100, 4, 250_000);
+        let mixed = mixed_cluster();
+        report(name, "1,000 tenants, 1,000,000 tasks", 1_000_000, || bind(&policy, &full));
+        report(name, "4 tenants, 1,000,000 tasks", 1_000_000, || bind(&policy, &few));
+        report(name, "1,000 tenants, 200,000 mixed tasks", 200_000, || bind(&policy, &mixed));
+        let (many, some) = (busy_cluster(1_000), busy_cluster(10));
+        let times = RefCell::new((Vec::new(), Vec::new()));
+        let ratio = compare(
+            || times.borrow_mut().0.push(time(|| bind(&policy, &some))),
+            || times.borrow_mut().1.push(time(|| bind(&policy, &many))),
+            |a, b| b / a,
+            &times,
+        );
+        let (some, many) = times.into_inner();
+        println!(
+            "{name}: 100 free slots, 1,000 tenants: {:.1} us with 10,000 pending, {:.1} us with 1,000,000; ratio {ratio:.3}",
+            median(some) * 1e6,
+            median(many) * 1e6
+        );
+    }
+    heap();
+    adaptive();
+}
+
+/// Times of the two sides.
+type Times = RefCell<(Vec<f64>, Vec<f64>)>;
+
+fn compare(mut a: impl FnMut(), mut b: impl FnMut(), ratio: impl Fn(f64, f64) -> f64, times: &Times) -> f64 {
+    for pair in 0..PAIRS * 8 {
+        if pair % 2 == 0 {
+            a();
+            b();
+        } else {
+            b();
+            a();
+        }
+    }
+    let times = times.borrow();
+    median(times.0.iter().zip(&times.1).map(|(&a, &b)| ratio(a, b)).collect())
+}
+
+fn report(placement: &str, what: &str, tasks: usize, mut call: impl FnMut() -> usize) {
+    assert_eq!(call(), tasks);
+    let seconds = median((0..PAIRS).map(|_| time(&mut call)).collect());
+    let each = seconds * 1e9 / tasks as f64;
+    println!("{placement}: {what}: {:.1} ms, {each:.0} ns a task, {:.1}M tasks/s", seconds * 1e3, 1e3 / each);
+}
+
+/// What one update of the top of a heap of 1,000 costs: the floor of any exact progressive filling.
+fn heap() {
+    let mut heap: BinaryHeap<(u64, u64, u32, u32)> = (0..1_000).map(|i| (u64::MAX, u64::from(i), i, i)).collect();
+    let mut update = || {
+        for _ in 0..1_000_000u32 {
+            let mut top = heap.peek_mut().expect("not empty");
+            top.0 -= 1_000;
+            top.1 = top.1.wrapping_sub(1_000);
+        }
+        1
+    };
+    let seconds = median((0..PAIRS).map(|_| time(&mut update)).collect());
+    println!("bare heap of 1,000: {:.0} ns an update", seconds * 1e3);
+}
+
+/// Round robin by itself, and as the behaviour at work of `adaptive`; and what an observation costs.
+fn adaptive() {
+    let (plain, round) = (RoundRobin::default(), busy_cluster(1_000));
+    let policy = Adaptive::from_config(<Adaptive as FromConfig>::Config::default()).expect("a config");
+    let times = RefCell::new((Vec::new(), Vec::new()));
+    let ratio = compare(
+        || times.borrow_mut().0.push(time(|| bind(&plain, &round))),
+        || times.borrow_mut().1.push(time(|| bind(&policy, &round))),
+        |a, b| (b - a) * 1e6,
+        &times,
+    );
+    println!("adaptive: adds {ratio:.1} us a round of 10,000 executors, 1,000 stages, 100 free slots");
+    let seen = Observation {
+        duration_us: 1_000,
+        remote_bytes: 1 << 20,
+        ..Observation::new(ObservationKind::Finished, ExecutorUid(0), 1)
+    };
+    let block = observe::encode(&vec![seen; 10_000]);
+    let batch = Observations::from_block(RawBlock::new(&block)).expect("a batch");
+    let mut tell = || {
+        policy.observe(&batch);
+        1
+    };
+    let seconds = median((0..PAIRS).map(|_| time(&mut tell)).collect());
+    println!("adaptive: {:.0} ns an observation, those of its behaviours with it", seconds * 1e9 / 1e4);
+}
+
+fn time(call: impl FnMut() -> usize) -> f64 {
+    duration(call).as_secs_f64()
+}
+
+fn duration(mut call: impl FnMut() -> usize) -> Duration {
+    let start = Instant::now();
+    black_box(call());
+    start.elapsed()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn bind(policy: &impl DistributionPolicy, round: &TestRound) -> usize {
+    round.with(|slots, jobs| {
+        let mut answer = pin!(policy.bind_tasks(slots, jobs));
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(rows)) => black_box(&rows).len(),
+            _ => panic!("no answer"),
+        }
+    })
+}
+
+fn cluster(executors: usize, vcores: u32, free: u32, tenants: usize, pending: usize) -> TestRound {
+    let spec =
+        (0..executors).fold(round(), |spec, i| spec.executor(executor(format!("executor-{i:05}"), vcores).free(free)));
+    let spec = (0..tenants)
+        .fold(spec, |spec, i| spec.job(job(format!("job-{i}")).tenant(format!("tenant-{i}")).stage(stage(pending))));
+    spec.build()
+}
+
+/// A full cluster in which 100 executors have one slot free, and each of 1,000 tenants has so many tasks pending.
+fn busy_cluster(pending: usize) -> TestRound {
+    let state = |i: usize| executor(format!("executor-{i:05}"), 100).free(u32::from(i.is_multiple_of(100)));
+    let spec = (0..10_000).fold(round(), |spec, i| spec.executor(state(i)));
+    let spec = (0..1_000).fold(spec, |spec, i| {
+        let name = format!("tenant-{i}");
+        spec.job(job(format!("job-{i}")).tenant(&name).stage(stage(pending))).tenant(name, 1_000 - i as u64 % 3, 0)
+    });
+    spec.build()
+}
+
+fn mixed_cluster() -> TestRound {
+    let state = |i: usize| executor(format!("executor-{i:05}"), 100).memory(400_000, 400_000);
+    let spec = (0..10_000).fold(round(), |spec, i| spec.executor(state(i)));
+    let mixed = || stage(200).each(|i, _| task().vcores(1 + i % 4).memory_mib(100 + i % 7));
+    let spec =
+        (0..1_000).fold(spec, |spec, i| spec.job(job(format!("job-{i}")).tenant(format!("tenant-{i}")).stage(mixed())));
+    spec.build()
+}

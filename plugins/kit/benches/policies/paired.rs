@@ -1,0 +1,91 @@
+//! Two sides, measured in turn.
+
+use std::time::{Duration, Instant};
+
+/// What a comparison found.
+pub(crate) struct Ratio {
+    /// Median of the paired ratios B / A.
+    pub(crate) median: f64,
+    /// The least of them.
+    pub(crate) min: f64,
+    /// Bootstrap 95 % interval of the median.
+    pub(crate) interval: (f64, f64),
+    /// Median time of one call of each side, in nanoseconds.
+    pub(crate) nanos: (f64, f64),
+}
+
+impl Ratio {
+    /// The ratio per unit, where one call of B does `a / b` times as much as one call of A.
+    pub(crate) fn scaled(self, by: f64) -> Self {
+        let interval = (self.interval.0 * by, self.interval.1 * by);
+        Self { median: self.median * by, min: self.min * by, interval, ..self }
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (low, high) = self.interval;
+        write!(f, "{:.2} [{low:.2}, {high:.2}], min {:.2}", self.median, self.min)
+    }
+}
+
+/// Measures `a` and `b` in blocks of at least `block`, in the order A B B A …, `pairs` pairs. Before each block goes one
+/// call that does not count: it brings memory back that the other side gave to the system, and pays for what the other
+/// side left to the allocator.
+pub(crate) fn compare(pairs: usize, block: Duration, mut a: impl FnMut(), mut b: impl FnMut()) -> Ratio {
+    let (calls_a, calls_b) = (calls(&mut a, block), calls(&mut b, block));
+    let mut times = Vec::with_capacity(pairs);
+    for pair in 0..pairs {
+        if pair % 2 == 0 {
+            let of_a = time(&mut a, calls_a);
+            times.push((of_a, time(&mut b, calls_b)));
+        } else {
+            let of_b = time(&mut b, calls_b);
+            times.push((time(&mut a, calls_a), of_b));
+        }
+    }
+    let ratios: Vec<f64> = times.iter().map(|(a, b)| b / a).collect();
+    let side = |of: fn(&(f64, f64)) -> f64| quantile(&times.iter().map(of).collect::<Vec<_>>(), 0.5);
+    Ratio {
+        median: quantile(&ratios, 0.5),
+        min: quantile(&ratios, 0.0),
+        interval: bootstrap(&ratios),
+        nanos: (side(|t| t.0), side(|t| t.1)),
+    }
+}
+
+/// How many calls take at least `block`.
+fn calls(call: &mut impl FnMut(), block: Duration) -> u32 {
+    call();
+    let (mut calls, start) = (0, Instant::now());
+    while start.elapsed() < block || calls == 0 {
+        call();
+        calls += 1;
+    }
+    calls
+}
+
+/// Nanoseconds of one call, after one that does not count.
+fn time(call: &mut impl FnMut(), calls: u32) -> f64 {
+    call();
+    let start = Instant::now();
+    (0..calls).for_each(|_| call());
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * q).round() as usize]
+}
+
+fn bootstrap(values: &[f64]) -> (f64, f64) {
+    let mut state = 1u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        values[(state >> 33) as usize % values.len()]
+    };
+    let mut medians = || quantile(&values.iter().map(|_| draw()).collect::<Vec<_>>(), 0.5);
+    let medians: Vec<f64> = (0..1_000).map(|_| medians()).collect();
+    (quantile(&medians, 0.025), quantile(&medians, 0.975))
+}

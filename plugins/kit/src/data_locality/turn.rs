@@ -1,0 +1,359 @@
+//! One round under way: a stage's turn.
+
+use policy_plugin_api::prelude::*;
+
+use super::assign::{Assigner, NONE, Offer};
+use super::budget::{Budgets, Level, key_of};
+use super::index::{Index, Indexes, Pending};
+use super::racks::Racks;
+use super::view::View;
+use super::{DataLocalityConfig, Kept};
+use crate::demand::{Demand, Hints};
+use crate::first_fit::FirstFit;
+use crate::gate::{Gate, Pass};
+use crate::pending::MAX_PASSED_OVER;
+
+/// Pending tasks that are looked at one by one in any round, over all stages; four for each that can be bound on top.
+const WALK: u64 = 4_096;
+
+/// Of a stage that is not looked at in full, this many tasks at the front are: tasks that failed and are back stand
+/// there.
+const FRONT: usize = 64;
+
+/// Free executors that are looked at in any round, once for each indexed stage; four times all of them on top.
+const LOOKS: usize = 65_536;
+
+/// Of more tasks than this, those of different demand are taken in order and not by bytes.
+const MAX_SORTED: usize = 65_536;
+
+/// One round under way.
+pub(super) struct AtWork<'s, 'k> {
+    pub(super) executors: FirstFit<'s>,
+    pub(super) answer: Vec<BoundTask>,
+    wait_us: u64,
+    rack_wait_us: u64,
+    view: View<'k>,
+    budgets: &'k mut Budgets,
+    indexes: &'k mut Indexes,
+    racks: &'k mut Racks,
+    assigner: &'k mut Assigner,
+    tasks: &'k mut Vec<u32>,
+    jobs: RunningJobs<'k>,
+    walk_left: u64,
+    looks_left: usize,
+    passed_over: u32,
+}
+
+/// A stage's turn.
+struct Turn<'a, 'p> {
+    stage: Stage<'a>,
+    pass: &'p Pass<'a>,
+    /// What each task takes, where it is the same for all.
+    uniform: Option<Demand>,
+    level: Level,
+    /// For searches under the stage's mask, where it has one.
+    hints: Option<Hints>,
+}
+
+impl Turn<'_, '_> {
+    fn demand(&self, task: u32) -> Demand {
+        self.uniform.unwrap_or_else(|| Demand::of_task(&self.stage, task))
+    }
+}
+
+/// The free executors, as a stage's tasks see them.
+struct Local<'x, 'a, 'p> {
+    turn: &'x Turn<'a, 'p>,
+    view: View<'x>,
+    slots: &'x [AvailableTaskSlots],
+    demand: Demand,
+}
+
+impl Offer for Local<'_, '_, '_> {
+    fn room(&self, seat: usize) -> u32 {
+        let slot = &self.slots[seat];
+        if self.turn.pass.allows(slot.executor) { self.demand.times(slot) } else { 0 }
+    }
+
+    #[inline]
+    fn holders(&self, task: u32) -> impl Iterator<Item = (usize, u64)> {
+        self.view.seats(&self.turn.stage, task, self.turn.level == Level::Node)
+    }
+}
+
+/// The listed pending tasks, ascending.
+fn pending<'a>(stage: &Stage<'a>) -> impl Iterator<Item = u32> + use<'a> {
+    let end = stage.task_count();
+    stage.pending_runs().flat_map(move |(first, length)| first..first.saturating_add(length).min(end))
+}
+
+impl<'s, 'k> AtWork<'s, 'k> {
+    pub(super) fn new(
+        config: &DataLocalityConfig,
+        jobs: &RunningJobs<'k>,
+        executors: FirstFit<'s>,
+        kept: &'k mut Kept,
+    ) -> Self {
+        kept.seat(jobs, &executors);
+        let Kept { budgets, indexes, racks, assigner, seat_of, tasks } = kept;
+        let view =
+            View { holders: config.holders as usize, min_share_percent: config.min_share_percent, seat_of: &*seat_of };
+        let rack_wait_ms = if racks.are_known() { config.rack_wait_ms } else { 0 };
+        let bindable = jobs.bindable();
+        Self {
+            looks_left: LOOKS + 4 * executors.slots().len(),
+            executors,
+            answer: Vec::with_capacity(bindable),
+            wait_us: u64::from(config.wait_ms) * 1_000,
+            rack_wait_us: u64::from(rack_wait_ms) * 1_000,
+            view,
+            budgets,
+            indexes,
+            racks,
+            assigner,
+            tasks,
+            jobs: *jobs,
+            walk_left: WALK + 4 * bindable as u64,
+            passed_over: 0,
+        }
+    }
+
+    /// Binds what it can and may of a stage.
+    pub(super) fn bind<'a>(&mut self, stage: &Stage<'a>, gate: &mut Gate<'a>, pass: &Pass<'a>) {
+        let listed: u64 = stage.pending_runs().map(|(_, length)| u64::from(length)).sum();
+        if gate.room(pass) == 0 || listed == 0 {
+            return;
+        }
+        let key = key_of(stage);
+        let level = self.budgets.level(key, self.wait_us, self.rack_wait_us);
+        let hints = (!pass.allows_all()).then(Hints::default);
+        let mut turn = Turn { stage: *stage, pass, uniform: Demand::of_stage(stage), level, hints };
+        let (before, mut tasks) = (self.answer.len(), std::mem::take(self.tasks));
+        tasks.clear();
+        if listed <= self.walk_left {
+            self.walk_left -= listed;
+            tasks.extend(pending(stage));
+            self.place_all(&mut turn, gate, &tasks);
+        } else {
+            self.bind_part(&mut turn, gate, listed, &mut tasks);
+        }
+        *self.tasks = tasks;
+        self.budgets.seen(key);
+        let bound = (self.answer.len() - before) as u64;
+        if level != Level::Any && bound < listed && gate.room(pass) > 0 && !self.executors.is_exhausted() {
+            self.budgets.wait(key);
+        }
+    }
+
+    /// Places these tasks: at holders, then in their racks, then anywhere, as far as the stage may go.
+    fn place_all(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, tasks: &[u32]) {
+        let mut seats = std::mem::take(self.at_holders(turn, gate, tasks));
+        if turn.level >= Level::Rack && self.racks.are_known() {
+            self.in_racks(turn, gate, tasks, &mut seats);
+        }
+        self.anywhere(turn, gate, tasks, &mut seats);
+        self.assigner.recycle(seats);
+    }
+
+    /// Returns the seat of each task, or [`NONE`].
+    fn at_holders(&mut self, turn: &Turn<'_, '_>, gate: &mut Gate<'_>, tasks: &[u32]) -> &mut Vec<u32> {
+        let Some(demand) = turn.uniform else { return self.one_by_one(turn, gate, tasks) };
+        let most = (gate.room(turn.pass) / demand.vcores) as usize;
+        let local = Local { turn, view: self.view, slots: self.executors.slots(), demand };
+        let seats = self.assigner.assign(tasks, local.slots.len(), most, &local);
+        let (first, mut taken) = (turn.stage.first_task().0, 0);
+        for (&task, &seat) in tasks.iter().zip(&*seats).filter(|row| *row.1 != NONE) {
+            self.answer.push(BoundTask::new(TaskId(first + task), self.executors.take(seat as usize, demand)));
+            taken = demand.vcores.saturating_add(taken);
+        }
+        gate.take(turn.pass, taken);
+        seats
+    }
+
+    /// As [`AtWork::at_holders`] for tasks that take different things: those with most local bytes a vcore first.
+    fn one_by_one(&mut self, turn: &Turn<'_, '_>, gate: &mut Gate<'_>, tasks: &[u32]) -> &mut Vec<u32> {
+        let (stage, view, only_worth) = (&turn.stage, self.view, turn.level == Level::Node);
+        let mut order: Vec<(std::cmp::Reverse<u64>, u32)> = Vec::new();
+        for (at, &task) in (0..).zip(tasks) {
+            let best = view.seats(stage, task, only_worth).map(|(_, bytes)| bytes).next();
+            let by_vcore = |bytes| bytes / u64::from(stage.vcores_of(task));
+            order.extend(best.map(|bytes| (std::cmp::Reverse(by_vcore(bytes)), at)));
+        }
+        if order.len() <= MAX_SORTED {
+            order.sort_unstable();
+        }
+        let mut seats = vec![NONE; tasks.len()];
+        for (_, at) in order {
+            let task = tasks[at as usize];
+            let demand = turn.demand(task);
+            let slots = self.executors.slots();
+            let fits = |&(seat, _): &(usize, u64)| demand.fits(&slots[seat]) && turn.pass.allows(slots[seat].executor);
+            let mut holders = view.seats(stage, task, only_worth);
+            if gate.room(turn.pass) >= demand.vcores
+                && let Some((seat, _)) = holders.find(fits)
+            {
+                let executor = self.executors.take(seat, demand);
+                self.bound(turn, gate, task, demand, executor);
+                seats[at as usize] = seat as u32;
+            }
+        }
+        self.assigner.recycle(seats)
+    }
+
+    fn bound(&mut self, turn: &Turn<'_, '_>, gate: &mut Gate<'_>, task: u32, demand: Demand, executor: ExecutorId) {
+        gate.take(turn.pass, demand.vcores);
+        self.answer.push(BoundTask::new(TaskId(turn.stage.first_task().0 + task), executor));
+    }
+
+    fn in_racks(&mut self, turn: &Turn<'_, '_>, gate: &mut Gate<'_>, tasks: &[u32], seats: &mut [u32]) {
+        for (&task, seat) in tasks.iter().zip(seats).filter(|row| *row.1 == NONE) {
+            let demand = turn.demand(task);
+            if self.executors.is_exhausted() || gate.room(turn.pass) == 0 {
+                return;
+            }
+            if gate.room(turn.pass) < demand.vcores {
+                continue;
+            }
+            let holders = self.view.uids(&turn.stage, task, 1).map(|(uid, _)| uid);
+            if let Some(executor) = self.racks.place(holders, demand, turn.pass, &mut self.executors) {
+                self.bound(turn, gate, task, demand, executor);
+                *seat = 0;
+            }
+        }
+    }
+
+    /// Tasks that may go anywhere: all of the stage, or those that have nobody to wait for.
+    fn anywhere(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, tasks: &[u32], seats: &mut [u32]) {
+        for (&task, seat) in tasks.iter().zip(seats).filter(|row| *row.1 == NONE) {
+            if self.executors.is_exhausted() || gate.room(turn.pass) == 0 || self.passed_over >= MAX_PASSED_OVER {
+                return;
+            }
+            if turn.level == Level::Any || !self.has_hope(&turn.stage, task) {
+                if self.place_anywhere(turn, gate, task) {
+                    *seat = 0;
+                } else if turn.uniform.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn place_anywhere(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, task: u32) -> bool {
+        let demand = turn.demand(task);
+        let fits = demand.vcores <= gate.room(turn.pass);
+        let found = fits.then(|| self.executors.place(demand, turn.pass, turn.hints.as_mut())).flatten();
+        match found {
+            Some(executor) => self.bound(turn, gate, task, demand, executor),
+            None => self.passed_over += 1,
+        }
+        found.is_some()
+    }
+
+    /// Whether a task has a holder in the roster that is worth waiting for.
+    fn has_hope(&self, stage: &Stage<'_>, task: u32) -> bool {
+        let worth = self.view.worth(stage, task);
+        worth.waits && self.view.uids(stage, task, worth.least_bytes).any(|(uid, _)| self.racks.has(uid))
+    }
+
+    /// Binds of a stage that has too many pending tasks to look at each.
+    fn bind_part(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, listed: u64, tasks: &mut Vec<u32>) {
+        let stage = turn.stage;
+        tasks.extend(pending(&stage).take(FRONT));
+        let mut indexes = std::mem::take(self.indexes);
+        let found = if listed > WALK { indexes.of(&stage, listed as u32, &self.view) } else { None };
+        match found {
+            None => {
+                self.place_all(turn, gate, tasks);
+                if turn.level == Level::Any {
+                    self.fill(turn, gate, pending(&stage).skip(FRONT));
+                }
+            }
+            Some(index) => {
+                self.bind_indexed(turn, gate, index, tasks);
+                index.unmark(tasks.drain(..));
+            }
+        }
+        *self.indexes = indexes;
+    }
+
+    fn bind_indexed(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, index: &mut Index, tasks: &mut Vec<u32>) {
+        for &task in &*tasks {
+            index.mark(task);
+        }
+        let listed = Pending::of(&turn.stage);
+        self.gather(turn, gate, index, &listed, tasks);
+        self.place_all(turn, gate, tasks);
+        let mut done = tasks.len();
+        if turn.level >= Level::Rack && self.racks.are_known() && !self.executors.is_exhausted() {
+            for (members, free) in self.racks.with_room(&self.executors) {
+                let most = tasks.len().saturating_add(free as usize * 2);
+                for &uid in members {
+                    let more = most.saturating_sub(tasks.len());
+                    if more == 0 {
+                        break;
+                    }
+                    index.gather(uid, more as u32, &listed, tasks);
+                }
+            }
+            self.place_all(turn, gate, &tasks[done..]);
+            done = tasks.len();
+        }
+        if self.executors.is_exhausted() || gate.room(turn.pass) == 0 {
+            return;
+        }
+        let left: u32 = self.executors.slots().iter().map(|slot| slot.slots).fold(0, u32::saturating_add);
+        let most = left.min(gate.room(turn.pass)).saturating_add(FRONT as u32);
+        index.gather_homeless(most, &listed, tasks);
+        self.place_all(turn, gate, &tasks[done..]);
+        if turn.level == Level::Any {
+            let rest = pending(&turn.stage).filter(|&task| {
+                let fresh = !index.mark(task);
+                tasks.extend(fresh.then_some(task));
+                fresh
+            });
+            self.fill(turn, gate, rest);
+        }
+    }
+
+    /// Adds pending tasks that have data on free executors.
+    fn gather(
+        &mut self,
+        turn: &Turn<'_, '_>,
+        gate: &Gate<'_>,
+        index: &mut Index,
+        listed: &Pending<'_>,
+        tasks: &mut Vec<u32>,
+    ) {
+        let (slots, uids) = (self.executors.slots(), self.jobs.executors().uids());
+        let looks = slots.len().min(self.looks_left);
+        self.looks_left -= looks;
+        // Where not all can be looked at, each round looks at others.
+        let step = self.jobs.number().wrapping_mul(looks as u64) % (slots.len() as u64).max(1);
+        let start = if looks < slots.len() { step as usize } else { 0 };
+        let least = turn.uniform.unwrap_or(Demand::UNIT);
+        let room = gate.room(turn.pass) / least.vcores;
+        for slot in slots.iter().cycle().skip(start).take(looks) {
+            let times = least.times(slot).min(room);
+            if times > 0 && turn.pass.allows(slot.executor) {
+                // Twice as many as fit: another holder may take some of them.
+                let most = times.saturating_mul(2).saturating_add(4);
+                index.gather(uids[slot.executor.index()], most, listed, tasks);
+            }
+        }
+    }
+
+    /// Fills up with these tasks.
+    fn fill(&mut self, turn: &mut Turn<'_, '_>, gate: &mut Gate<'_>, mut tasks: impl Iterator<Item = u32>) {
+        let pass = turn.pass;
+        let more = |this: &mut Self, gate: &Gate<'_>| {
+            !this.executors.is_exhausted() && gate.room(pass) > 0 && this.passed_over < MAX_PASSED_OVER
+        };
+        while more(self, gate)
+            && let Some(task) = tasks.next()
+        {
+            if !self.place_anywhere(turn, gate, task) && turn.uniform.is_some() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What each tenant holds, is entitled to, and has pending.
+
+use std::cmp::Reverse;
+
+use policy_plugin_api::prelude::*;
+
+use super::Weights;
+use super::turns::Turns;
+use crate::demand::Demand;
+
+/// No job.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Buffers that are kept from round to round.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) accounts: Vec<Account>,
+    pub(super) next_job: Vec<u32>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) line: Vec<Reverse<(u64, u32)>>,
+}
+
+/// A tenant in the heap: lowest share first, then who was served longest ago, then whose first job comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry(Reverse<(u64, u64, u32, u32)>);
+
+impl Entry {
+    pub(super) fn new(share: f64, account: &Account, tenant: usize) -> Self {
+        // Of numbers that are not negative, the bits are in order as the numbers are.
+        Self(Reverse((share.to_bits(), account.last_served, account.first_job, tenant as u32)))
+    }
+
+    pub(super) fn share(&self) -> f64 {
+        f64::from_bits(self.0.0.0)
+    }
+
+    pub(super) fn tenant(&self) -> usize {
+        self.0.0.3 as usize
+    }
+}
+
+/// A tenant: what it holds, and where it stands in its pending tasks.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) vcores: u64,
+    pub(super) memory_mib: u64,
+    /// What its weight is measured against: the cluster's vcores (memory) times its weight.
+    pub(super) vcores_scale: f64,
+    pub(super) memory_scale: f64,
+    /// Vcores granted to everyone while a vcore's worth is its own by weight.
+    pub(super) turn: f64,
+    pub(super) last_served: u64,
+    pub(super) first_job: u32,
+    pub(super) last_job: u32,
+    pub(super) job: u32,
+    pub(super) stage: u32,
+    pub(super) stages_end: u32,
+    /// What its next task takes. Of a stage whose tasks differ, that task is drawn already: `head`.
+    pub(super) demand: Demand,
+    pub(super) head: Option<TaskId>,
+    /// Whether its next task is known.
+    pub(super) is_open: bool,
+    pub(super) is_done: bool,
+    pub(super) passed_over: u32,
+}
+
+impl Account {
+    fn new(tenant: &Tenant<'_>, last_served: u64) -> Self {
+        Self {
+            vcores: tenant.vcores_in_use(),
+            memory_mib: tenant.memory_mib_in_use(),
+            vcores_scale: 1.0,
+            memory_scale: f64::INFINITY,
+            turn: 1.0,
+            last_served,
+            first_job: NONE,
+            last_job: NONE,
+            job: NONE,
+            stage: 0,
+            stages_end: 0,
+            demand: Demand::UNIT,
+            head: None,
+            is_open: false,
+            is_done: false,
+            passed_over: 0,
+        }
+    }
+
+    /// The weighted dominant share with `times` more of its next task. Each quotient is rounded once, of whole numbers,
+    /// so that equal shares compare equal.
+    #[inline]
+    pub(super) fn share_with(&self, times: u32) -> f64 {
+        let vcores = self.vcores.saturating_add(u64::from(self.demand.vcores) * u64::from(times));
+        let memory_mib = self.memory_mib.saturating_add(u64::from(self.demand.memory_mib) * u64::from(times));
+        (vcores as f64 / self.vcores_scale).max(memory_mib as f64 / self.memory_scale)
+    }
+
+    /// How many of its next tasks it is granted, at most `most`, before its share with one more reaches `next`; one at
+    /// least.
+    pub(super) fn run_below(&self, next: f64, most: u32) -> u32 {
+        if most <= 1 || self.share_with(2) >= next {
+            return most.min(1);
+        }
+        let times = |scale: f64, held: u64, each: u32| match each {
+            0 => f64::from(most),
+            each => (next * scale - held as f64) / f64::from(each),
+        };
+        let by_vcores = times(self.vcores_scale, self.vcores, self.demand.vcores);
+        let by_memory = times(self.memory_scale, self.memory_mib, self.demand.memory_mib);
+        // An estimate to within rounding; a cast saturates, and takes what is no number for 0.
+        let mut run = (by_vcores.min(by_memory) as u32).clamp(1, most);
+        while run > 1 && self.share_with(run) >= next {
+            run -= 1;
+        }
+        run
+    }
+
+    /// When a tenant that holds nothing is due: once everyone together was granted what makes its next task its own by
+    /// weight.
+    pub(super) fn due(&self) -> u64 {
+        let wait_vcores = self.turn * f64::from(self.demand.vcores);
+        self.last_served.saturating_add(wait_vcores.ceil() as u64)
+    }
+}
+
+impl Scratch {
+    /// Takes up the round's tenants and their jobs.
+    pub(super) fn fill(&mut self, jobs: &RunningJobs<'_>, weights: &Weights, turns: &Turns) {
+        let executors = jobs.executors();
+        let vcores: u64 = executors.vcores().iter().map(|&vcores| u64::from(vcores)).sum();
+        let memory_mib = match executors.free_memory_mib().is_empty() {
+            true => 0,
+            false => executors.iter().fold(0u64, |sum, executor| sum.saturating_add(executor.memory_mib())),
+        };
+        self.accounts.clear();
+        self.accounts.extend(jobs.tenants().enumerate().map(|(i, t)| Account::new(&t, turns.last_served(i))));
+        self.next_job.clear();
+        self.next_job.resize(jobs.jobs().len(), NONE);
+        for job in jobs.jobs() {
+            let Some(account) = self.accounts.get_mut(job.tenant().id().index()) else { continue };
+            let id = job.id().0;
+            match self.next_job.get_mut(account.last_job as usize) {
+                Some(next) => *next = id,
+                None => (account.first_job, account.job) = (id, id),
+            }
+            account.last_job = id;
+        }
+        let mut all_weights = 0u64;
+        for (account, tenant) in self.accounts.iter_mut().zip(jobs.tenants()) {
+            account.is_done = account.first_job == NONE;
+            let weight = weights.of(tenant.name());
+            account.turn = weight as f64;
+            all_weights += if account.is_done { 0 } else { weight };
+            account.vcores_scale = vcores.max(1) as f64 * weight as f64;
+            if memory_mib > 0 {
+                account.memory_scale = memory_mib as f64 * weight as f64;
+            }
+        }
+        self.accounts.iter_mut().for_each(|account| account.turn = all_weights as f64 / account.turn);
+    }
+}
