@@ -24,6 +24,7 @@
 
 pub mod bias;
 pub mod binding;
+pub mod composite;
 pub mod consistent_hash;
 pub mod demand;
 pub mod first_fit;
@@ -35,5 +36,6 @@ pub mod round_robin;
 
 pub use bias::Bias;
 pub use binding::Binding;
+pub use composite::Composite;
 pub use consistent_hash::ConsistentHash;
 pub use round_robin::RoundRobin;
