@@ -1,11 +1,13 @@
 //! `active.json`: what an operator asks for. Read, checked and located here; carried out by the control task.
 
+use policy_kit::Composite;
+use policy_plugin_api::FromConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::fallback::BuiltIn;
-use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE};
+use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_WEIGHT};
 
 /// The name of the file.
 pub const ACTIVE_FILE: &str = "active.json";
@@ -47,6 +49,9 @@ struct ActiveFile<'a> {
     /// Filters that narrow what the policy may do; all of them must agree.
     #[serde(default, borrow)]
     filters: Vec<FilterEntry<'a>>,
+    /// What `composite` rates executors by; required with that policy, and refused with any other.
+    #[serde(default, borrow)]
+    scores: Vec<ScoreEntry<'a>>,
     /// The built-in that binds a round when the policy cannot.
     #[serde(default)]
     fallback: BuiltIn,
@@ -74,7 +79,27 @@ struct FilterEntry<'a> {
     config: Option<&'a RawValue>,
 }
 
-/// A policy or filter with its config, as an operator asked for it.
+/// A score of `active.json`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ScoreEntry<'a> {
+    /// The score's name.
+    policy: String,
+    /// How much it counts against the other scores; 0 switches it off.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1_000))]
+    weight: u32,
+    /// The score's configuration.
+    #[serde(default, borrow)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    config: Option<&'a RawValue>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A policy, filter or score with its config, as an operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The name.
@@ -92,6 +117,8 @@ pub struct Activation {
     pub policy: Wanted,
     /// The filters, in the order of the file.
     pub filters: Vec<Wanted>,
+    /// The scores of `composite` with their weights, in the order of the file.
+    pub scores: Vec<(Wanted, u32)>,
     /// Binds a round when the policy cannot.
     pub fallback: BuiltIn,
     /// Where the policy runs; `None` for the host's default.
@@ -126,10 +153,10 @@ pub enum ActivationError {
         /// Which, why, and what is allowed.
         message: String,
     },
-    /// A policy or filter that nobody provides.
+    /// A policy, filter or score that nobody provides.
     #[error("{ACTIVE_FILE}: no {kind} is called {name}; there are: {known}")]
     Unknown {
-        /// `policy` or `filter`.
+        /// `policy`, `filter` or `score`.
         kind: &'static str,
         /// The name.
         name: String,
@@ -164,6 +191,12 @@ impl ActivationError {
 }
 
 impl Activation {
+    /// Its filters and scores, with their kind.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
+        let scores = self.scores.iter().map(|(score, _)| ("score", score));
+        self.filters.iter().map(|filter| ("filter", filter)).chain(scores)
+    }
+
     /// Reads an `active.json`.
     ///
     /// # Errors
@@ -183,6 +216,9 @@ impl Activation {
         if !file.shadow.is_empty() {
             return value("shadow candidates are not supported by this version; remove \"shadow\"".into());
         }
+        if let Err(message) = check_scores(&file.policy, &file.scores) {
+            return value(message);
+        }
         let most = MAX_ROUND_DEADLINE.as_millis() as u64;
         if let Some(ms) = file.deadline_ms.filter(|ms| !(1..=most).contains(ms)) {
             return value(format!("deadline_ms is {ms}, allowed are 1 to {most}"));
@@ -190,10 +226,27 @@ impl Activation {
         Ok(Self {
             policy: wanted(text, &file.policy, file.config),
             filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
+            scores: file.scores.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect(),
             fallback: file.fallback,
             lane: file.lane,
             deadline_ms: file.deadline_ms,
         })
+    }
+}
+
+fn check_scores(policy: &str, scores: &[ScoreEntry<'_>]) -> Result<(), String> {
+    match scores {
+        [] if policy == Composite::NAME => Err(format!("{policy} needs \"scores\" to rate executors by")),
+        [] => Ok(()),
+        [..] if policy != Composite::NAME => {
+            Err(format!("\"scores\" belong to the policy {}; {policy} does not ask them", Composite::NAME))
+        }
+        [..] if scores.len() > MAX_SCORES => Err(format!("{} scores, the limit is {MAX_SCORES}", scores.len())),
+        [..] => match scores.iter().find(|s| s.weight > MAX_WEIGHT) {
+            Some(s) => Err(format!("weight of {} is {}, allowed are 0 to {MAX_WEIGHT}", s.policy, s.weight)),
+            None if scores.iter().all(|s| s.weight == 0) => Err("every score has weight 0".to_owned()),
+            None => Ok(()),
+        },
     }
 }
 
@@ -260,6 +313,19 @@ mod tests {
             ("{\"policy\": \"x\", \"lane\": \"fast\"}", "active-file-syntax", "unknown variant `fast`"),
             ("{\"policy\": \"x\", \"fallback\": \"mine\"}", "active-file-syntax", "unknown variant `mine`"),
             ("{\"policy\": \"x\", \"deadline_ms\": 0}", "active-file-value", "allowed are 1 to 60000"),
+            (r#"{"policy": "composite"}"#, "active-file-value", "needs \"scores\""),
+            (r#"{"policy": "x", "scores": [{"policy":"y"}]}"#, "active-file-value", "belong to the policy composite"),
+            (
+                r#"{"policy": "composite", "scores": [{"policy":"y", "weight": 0}]}"#,
+                "active-file-value",
+                "every score has weight 0",
+            ),
+            (
+                r#"{"policy": "composite", "scores": [{"policy":"y", "weight": 1001}]}"#,
+                "active-file-value",
+                "allowed are 0 to 1000",
+            ),
+            (r#"{"policy": "composite", "scores": [{"policy":"y", "weight": -1}]}"#, "active-file-syntax", "u32"),
             ("{\"policy\": \"x\", \"shadow\": [{\"policy\":\"y\"}]}", "active-file-value", "shadow"),
         ] {
             let error = Activation::parse(text.as_bytes()).unwrap_err();
@@ -272,7 +338,7 @@ mod tests {
     #[test]
     fn the_schema_names_the_keys() {
         let schema = schema();
-        for key in ["policy", "config", "filters", "fallback", "lane", "deadline_ms"] {
+        for key in ["policy", "config", "filters", "scores", "fallback", "lane", "deadline_ms"] {
             assert!(schema["properties"][key].is_object(), "{key}: {schema}");
         }
         assert_eq!(schema["required"], serde_json::json!(["policy"]));

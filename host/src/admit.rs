@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use policy_kit::Composite;
 use policy_plugin_api::abi::PolicyFault;
-use policy_plugin_api::canned;
+use policy_plugin_api::{FromConfig, canned};
 
 use crate::activation::{ActivationError, Wanted};
-use crate::fallback::BuiltIn;
-use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance};
+use crate::fallback::{BuiltIn, make_linked};
+use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::limits::MAX_REHEARSED;
 use crate::load::Loaded;
 use crate::validate;
@@ -22,6 +23,8 @@ pub(crate) enum Origin {
     Library(Arc<Loaded>),
     /// Compiled in.
     BuiltIn(BuiltIn),
+    /// Compiled in: asks the scores of the recipe.
+    Composite,
 }
 
 /// Why a policy was not admitted.
@@ -34,7 +37,7 @@ pub enum AdmitError {
     /// The constructor returned an error.
     #[error("constructing {name}: {message}")]
     Constructor {
-        /// The policy or filter.
+        /// The policy, filter or score.
         name: String,
         /// What it said.
         message: String,
@@ -42,7 +45,7 @@ pub enum AdmitError {
     /// The constructor panicked.
     #[error("constructing {name}: {message}")]
     ConstructorPanic {
-        /// The policy or filter.
+        /// The policy, filter or score.
         name: String,
         /// Its message.
         message: String,
@@ -62,7 +65,7 @@ pub enum AdmitError {
     /// The destructor panicked.
     #[error("{name}: {message}")]
     Destructor {
-        /// The policy or filter.
+        /// The policy, filter or score.
         name: String,
         /// What happened.
         message: String,
@@ -123,6 +126,8 @@ impl AdmitError {
 pub(crate) struct Recipe {
     pub(crate) policy: (Wanted, Origin),
     pub(crate) filters: Vec<(Wanted, Arc<Loaded>)>,
+    /// With their weights.
+    pub(crate) scores: Vec<(Wanted, u32, Arc<Loaded>)>,
     pub(crate) generation: u64,
 }
 
@@ -144,13 +149,15 @@ pub(crate) fn construct(
     on_close: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Pipeline, AdmitError> {
     let (wanted, origin) = &recipe.policy;
+    let failed = |fault| constructor_fault(wanted, fault);
     let policy = match origin {
-        Origin::BuiltIn(built_in) => built_in.make(&wanted.config).map(PolicyInstance::Linked),
+        Origin::Composite => composite(recipe)?,
+        Origin::BuiltIn(built_in) => PolicyInstance::Linked(built_in.make(&wanted.config).map_err(failed)?),
         Origin::Library(loaded) => {
-            loaded.module().create_policy(&wanted.name, &wanted.config, recipe.generation).map(PolicyInstance::Loaded)
+            let made = loaded.module().create_policy(&wanted.name, &wanted.config, recipe.generation);
+            PolicyInstance::Loaded(made.map_err(failed)?)
         }
     };
-    let policy = policy.map_err(|fault| constructor_fault(wanted, fault))?;
     let mut filters = Vec::with_capacity(recipe.filters.len());
     for (wanted, loaded) in &recipe.filters {
         let filter = loaded
@@ -162,7 +169,31 @@ pub(crate) fn construct(
     Ok(Pipeline::new(policy, filters, Box::new(on_close)))
 }
 
+/// `composite` with its scores.
+fn composite(recipe: &Recipe) -> Result<PolicyInstance, AdmitError> {
+    let wanted = &recipe.policy.0;
+    let policy = make_linked(&wanted.config).map_err(|fault| constructor_fault(wanted, fault))?;
+    let mut scores = Vec::with_capacity(recipe.scores.len());
+    for (wanted, weight, loaded) in &recipe.scores {
+        let score = loaded
+            .module()
+            .create_score(&wanted.name, &wanted.config, recipe.generation)
+            .map_err(|fault| constructor_fault(wanted, fault))?;
+        scores.push(ScoreInstance { name: wanted.name.clone(), weight: *weight, score });
+    }
+    Ok(PolicyInstance::Composite(Scored { policy, scores }))
+}
+
 impl Recipe {
+    /// Every library that it needs.
+    pub(crate) fn libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        let policy = match &self.policy.1 {
+            Origin::Library(loaded) => Some(loaded),
+            Origin::BuiltIn(_) | Origin::Composite => None,
+        };
+        policy.into_iter().chain(self.filters.iter().map(|(_, l)| l)).chain(self.scores.iter().map(|(_, _, l)| l))
+    }
+
     /// What makes two recipes the same: libraries and configs.
     fn identity(&self) -> Digest {
         use std::fmt::Write;
@@ -170,10 +201,14 @@ impl Recipe {
         let _ = match &self.policy.1 {
             Origin::Library(loaded) => write!(text, "{}", loaded.digest()),
             Origin::BuiltIn(built_in) => write!(text, "{built_in}"),
+            Origin::Composite => write!(text, "{}", Composite::NAME),
         };
         let _ = write!(text, "\0{}\0{}", self.policy.0.name, self.policy.0.config);
         for (wanted, loaded) in &self.filters {
             let _ = write!(text, "\0{}\0{}\0{}", loaded.digest(), wanted.name, wanted.config);
+        }
+        for (wanted, weight, loaded) in &self.scores {
+            let _ = write!(text, "\0{}\0{}\0{}\0{weight}", loaded.digest(), wanted.name, wanted.config);
         }
         Digest::of(text.as_bytes())
     }

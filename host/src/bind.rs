@@ -55,7 +55,10 @@ async fn fall_back(
     }
     shared.fallback_rounds.fetch_add(1, Ordering::Relaxed);
     let (policy, generation) = (active.info.policy.clone(), active.info.generation);
-    let who = fault.filter.as_ref().map_or_else(|| format!("policy {policy}"), |f| format!("filter {f} of {policy}"));
+    let who = match &fault.part {
+        None => format!("policy {policy}"),
+        Some((kind, name)) => format!("{kind} {name} of {policy}"),
+    };
     let message = format!("{who}, generation {generation}: {}", fault.message);
     shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
     let reason = Some(FallbackReason { code: fault.code, message });

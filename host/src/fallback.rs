@@ -8,7 +8,7 @@ use policy_kit::bias::Bias;
 use policy_kit::binding::Binding;
 use policy_kit::consistent_hash::ConsistentHash;
 use policy_kit::round_robin::RoundRobin;
-use policy_plugin_api::{DistributionPolicy, FromConfig, config};
+use policy_plugin_api::{DistributionPolicy, FromConfig, PolicyError, config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,18 +75,7 @@ impl BuiltIn {
         fn from<P: FromConfig + DistributionPolicy + 'static>(
             text: &str,
         ) -> Result<Arc<dyn DistributionPolicy>, PolicyFault> {
-            let config = config::parse::<P::Config>(text).map_err(|e| PolicyFault::InvalidConfig {
-                message: e.message,
-                line: e.line,
-                column: e.column,
-            })?;
-            let made = P::from_config(config).map_err(|e| match e {
-                policy_plugin_api::PolicyError::InvalidConfig(message) => {
-                    PolicyFault::InvalidConfig { message, line: 0, column: 0 }
-                }
-                other => PolicyFault::Failed(other.to_string()),
-            })?;
-            Ok(Arc::new(made))
+            Ok(Arc::new(make_linked::<P>(text)?))
         }
         match self {
             Self::Bias => from::<Bias>(config),
@@ -95,6 +84,16 @@ impl BuiltIn {
             Self::ConsistentHash => from::<ConsistentHash>(config),
         }
     }
+}
+
+/// Makes something that is compiled in, as a plugin would make it.
+pub(crate) fn make_linked<T: FromConfig>(text: &str) -> Result<T, PolicyFault> {
+    let invalid = |message, line, column| PolicyFault::InvalidConfig { message, line, column };
+    let config = config::parse::<T::Config>(text).map_err(|e| invalid(e.message, e.line, e.column))?;
+    T::from_config(config).map_err(|e| match e {
+        PolicyError::InvalidConfig(message) => invalid(message, 0, 0),
+        other => PolicyFault::Failed(other.to_string()),
+    })
 }
 
 impl fmt::Display for BuiltIn {

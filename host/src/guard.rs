@@ -2,6 +2,7 @@
 
 use policy_plugin_api::abi::PolicyFault;
 use policy_plugin_api::contract::Violation;
+use policy_plugin_api::score::MAX_SCORE;
 
 use crate::event::cut;
 
@@ -10,8 +11,8 @@ use crate::event::cut;
 pub(crate) struct Fault {
     /// The stable code.
     pub(crate) code: &'static str,
-    /// The filter at fault, or `None` for the policy.
-    pub(crate) filter: Option<String>,
+    /// The filter or score at fault (kind, name), or `None` for the policy.
+    pub(crate) part: Option<(&'static str, String)>,
     /// What happened.
     pub(crate) message: String,
 }
@@ -24,7 +25,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "policy-error",
         };
-        Self { code, filter: None, message: cut(&fault.to_string()) }
+        Self { code, part: None, message: cut(&fault.to_string()) }
     }
 
     pub(crate) fn of_filter(name: &str, fault: &PolicyFault) -> Self {
@@ -33,25 +34,39 @@ impl Fault {
             PolicyFault::Protocol(_) => "filter-bad-limits",
             _ => "filter-error",
         };
-        Self { code, filter: Some(name.to_owned()), message: cut(&fault.to_string()) }
+        Self { code, part: Some(("filter", name.to_owned())), message: cut(&fault.to_string()) }
+    }
+
+    pub(crate) fn of_score(name: &str, fault: &PolicyFault) -> Self {
+        let code = match fault {
+            PolicyFault::Panicked(_) => "score-panicked",
+            PolicyFault::Protocol(_) => "broken-protocol",
+            _ => "score-error",
+        };
+        Self { code, part: Some(("score", name.to_owned())), message: cut(&fault.to_string()) }
+    }
+
+    pub(crate) fn score_out_of_range(name: &str, value: f32) -> Self {
+        let message = format!("a score of {value}; scores are between 0 and {MAX_SCORE}");
+        Self { code: "score-out-of-range", part: Some(("score", name.to_owned())), message }
     }
 
     pub(crate) fn of_violation(violation: &Violation) -> Self {
-        Self { code: violation.code(), filter: None, message: cut(&violation.to_string()) }
+        Self { code: violation.code(), part: None, message: cut(&violation.to_string()) }
     }
 
     pub(crate) fn deadline(deadline_ms: u64) -> Self {
         let message = format!("no answer within {deadline_ms} ms; its thread is written off");
-        Self { code: "deadline-exceeded", filter: None, message }
+        Self { code: "deadline-exceeded", part: None, message }
     }
 
     pub(crate) fn inline_deadline(deadline_ms: u64) -> Self {
         let message = format!("no answer within {deadline_ms} ms; its call is dropped");
-        Self { code: "deadline-exceeded", filter: None, message }
+        Self { code: "deadline-exceeded", part: None, message }
     }
 
     pub(crate) fn thread_gone() -> Self {
-        Self { code: "lane-lost", filter: None, message: "the policy's thread is gone".into() }
+        Self { code: "lane-lost", part: None, message: "the policy's thread is gone".into() }
     }
 
     /// Whether the generation is taken out of service: everything but a declined round. One strike is enough, so that

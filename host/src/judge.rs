@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use policy_kit::Composite;
+use policy_plugin_api::FromConfig;
 use policy_plugin_api::abi::foreign::Description;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +45,7 @@ pub struct Verdict {
 pub struct JudgedPolicy {
     /// Its name.
     pub name: String,
-    /// `policy` or `filter`.
+    /// `policy`, `filter` or `score`.
     pub kind: String,
     /// Its version.
     pub version: String,
@@ -242,12 +244,17 @@ pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64) -> Vec<Unfit> {
 
 fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Result<(), AdmitError> {
     let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
+    let recipe = |policy, filters, scores| Recipe { policy, filters, scores, generation };
     let recipe = match export.kind.as_str() {
-        "policy" => Recipe { policy: (wanted, Origin::Library(loaded.clone())), filters: Vec::new(), generation },
+        "policy" => recipe((wanted, Origin::Library(loaded.clone())), Vec::new(), Vec::new()),
         "filter" => {
             let behind = BuiltIn::default();
             let policy = Wanted { name: behind.name().into(), config: String::new(), place: (1, 1) };
-            Recipe { policy: (policy, Origin::BuiltIn(behind)), filters: vec![(wanted, loaded.clone())], generation }
+            recipe((policy, Origin::BuiltIn(behind)), vec![(wanted, loaded.clone())], Vec::new())
+        }
+        "score" => {
+            let asking = Wanted { name: Composite::NAME.into(), config: String::new(), place: (1, 1) };
+            recipe((asking, Origin::Composite), Vec::new(), vec![(wanted, 1, loaded.clone())])
         }
         // A kind of a later API version: nothing here can use it.
         _ => return Ok(()),

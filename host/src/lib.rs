@@ -52,6 +52,6 @@ pub use admit::AdmitError;
 pub use event::{Cause, Event, EventKind};
 pub use fallback::{BuiltIn, TaskDistributionPolicy};
 pub use host::{Events, HostOptions, PolicyHost, Refusal, StartError};
-pub use slot::{ActiveInfo, FilterInfo};
+pub use slot::{ActiveInfo, PartInfo};
 pub use validate::{FallbackReason, Plan};
 pub use watch::concerns_us;

@@ -16,6 +16,10 @@ pub const MAX_STUCK_THREADS: usize = 16;
 pub const MAX_PLUGIN_FILES: usize = 1_024;
 /// Filters in one `active.json`.
 pub const MAX_FILTERS: usize = 16;
+/// Scores in one `active.json`.
+pub const MAX_SCORES: usize = 16;
+/// Largest weight of a score.
+pub const MAX_WEIGHT: u32 = 1_000;
 /// Messages waiting for the control task. Full: outcomes of rounds are dropped and counted.
 pub const INBOX_MESSAGES: usize = 1_024;
 /// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.

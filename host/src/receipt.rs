@@ -81,7 +81,9 @@ pub struct ActiveReceipt {
     /// Rounds that it has answered; 0 when only an admission probe has shown that it works, no work flowing.
     pub rounds_answered: u64,
     /// The filters before it.
-    pub filters: Vec<FilterReceipt>,
+    pub filters: Vec<PartReceipt>,
+    /// The scores that `composite` asks.
+    pub scores: Vec<PartReceipt>,
     /// The built-in that binds a round when it cannot.
     pub fallback: String,
     /// The deadline of a round.
@@ -94,12 +96,14 @@ pub struct ActiveReceipt {
     pub file_deleted: bool,
 }
 
-/// A filter before the policy.
+/// A filter or score beside the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct FilterReceipt {
-    /// The filter's name.
+pub struct PartReceipt {
+    /// Its name.
     pub policy: String,
+    /// The weight of a score; 1 for a filter.
+    pub weight: u32,
     /// Its version.
     pub version: String,
     /// The SHA-256 of its library.
@@ -158,7 +162,7 @@ pub struct HostProcess {
 pub struct Listed {
     /// The policy's name; empty for a file that was refused before it could say.
     pub name: String,
-    /// `policy` or `filter`.
+    /// `policy`, `filter` or `score`.
     pub kind: String,
     /// The version of its package.
     pub version: String,

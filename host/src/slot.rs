@@ -30,7 +30,9 @@ pub struct ActiveInfo {
     /// The deadline of a round.
     pub deadline: Duration,
     /// The filters before it.
-    pub filters: Vec<FilterInfo>,
+    pub filters: Vec<PartInfo>,
+    /// The scores that `composite` asks, with their weights.
+    pub scores: Vec<(PartInfo, u32)>,
     /// Binds a round when it cannot.
     pub fallback: BuiltIn,
     /// When it was activated.
@@ -41,9 +43,18 @@ pub struct ActiveInfo {
     pub active_file_sha256: String,
 }
 
-/// A filter before a policy.
+impl ActiveInfo {
+    /// Its filters and scores.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &PartInfo> {
+        self.filters.iter().chain(self.scores.iter().map(|(part, _)| part))
+    }
+}
+
+/// A filter or score beside a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilterInfo {
+pub struct PartInfo {
+    /// `filter` or `score`.
+    pub kind: &'static str,
     /// Its name.
     pub name: String,
     /// Its version.

@@ -90,6 +90,7 @@ pub mod limits;
 pub mod observe;
 pub mod policy;
 pub mod round;
+pub mod score;
 
 pub use binding::BoundTask;
 pub use error::{PolicyError, Result};
@@ -97,6 +98,7 @@ pub use ids::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
 pub use limits::Limits;
 pub use policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
 pub use round::{AvailableTaskSlots, RunningJobs};
+pub use score::{Candidates, TaskScore};
 
 /// `schemars`, as this crate uses it: derive `JsonSchema` for a config type with
 /// `#[schemars(crate = "policy_plugin_api::schemars")]`, or depend on schemars 1 yourself.
@@ -112,5 +114,6 @@ pub mod prelude {
     pub use crate::observe::{Observation, ObservationKind, Observations};
     pub use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
     pub use crate::round::{AvailableTaskSlots, Executor, Executors, Job, RunningJobs, Stage, Task, Tenant};
+    pub use crate::score::{Candidates, TaskScore};
     pub use async_trait::async_trait;
 }

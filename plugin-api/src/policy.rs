@@ -1,4 +1,5 @@
-//! The traits that an author implements: [`DistributionPolicy`], [`TaskFilter`], and [`FromConfig`] for either.
+//! The traits that an author implements: [`DistributionPolicy`], [`TaskFilter`], and [`FromConfig`] for either. The third
+//! kind, [`TaskScore`](crate::TaskScore), stands in [`score`](crate::score).
 
 use std::fmt::Debug;
 

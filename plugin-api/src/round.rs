@@ -288,6 +288,12 @@ impl<'a> Executors<'a> {
         self.roster.column(roster::VCORES)
     }
 
+    /// Capacity in memory, MiB, one row an executor; empty where the embedder does not account for memory.
+    #[must_use]
+    pub fn memory_mib(&self) -> &'a [u64] {
+        self.roster.column(roster::MEMORY_MIB)
+    }
+
     /// Where the executor of this lasting number stands in this round; `None` while it is gone.
     #[must_use]
     pub fn by_uid(&self, uid: ExecutorUid) -> Option<ExecutorId> {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::abi::manifest::{MANIFEST_SYMBOL, Manifest, ROOT_SYMBOL};
+use policy_plugin_api::abi::manifest::{MANIFEST_SYMBOL, Manifest, ROOT_SYMBOL, SCORES_SYMBOL};
 use policy_plugin_api::abi::raw::fault;
 use policy_plugin_api::abi::{API_MAJOR, API_MINOR, layout};
 use policy_plugin_api::block::{BlockKind, BlockView, BlockWriter};
@@ -29,7 +29,7 @@ fn crossing() -> String {
         "What crosses the boundary of a shared library, on 64-bit little-endian machines. Written by a test: see \
          ABI.md.\n",
     );
-    let _ = writeln!(text, "\nAPI {API_MAJOR}.{API_MINOR}\nsymbols {ROOT_SYMBOL} {MANIFEST_SYMBOL}");
+    let _ = writeln!(text, "\nAPI {API_MAJOR}.{API_MINOR}\nsymbols {ROOT_SYMBOL} {MANIFEST_SYMBOL} {SCORES_SYMBOL}");
     let _ =
         write!(text, "manifest of package \"p\" 1.2.3 for API 4.5\n{}", hex(&Manifest::with_api("p", "1.2.3", 4, 5).0));
     text += "\nFaults\n";
@@ -162,7 +162,9 @@ fn nothing_of_this_build_or_machine_is_in_it() {
         assert!(!now.contains(own), "{own}");
     }
     assert_eq!(now, crossing(), "the same each time");
-    for part in ["raw::RawRound", "raw::PluginModule", "RawPolicy_trait::VTable", "FfiFuture", "round 25 "] {
+    for part in
+        ["raw::RawRound", "raw::PluginModule", "raw::ScoreModule", "RawPolicy_trait::VTable", "FfiFuture", "round 25 "]
+    {
         assert!(now.contains(part), "{part} is pinned");
     }
 }

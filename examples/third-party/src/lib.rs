@@ -4,6 +4,8 @@
 //! Written from outside: it knows the plugin API and the test kit, nothing of the host.
 #![forbid(unsafe_code)]
 
+pub mod compose;
+
 use policy_plugin_api::prelude::*;
 use policy_plugin_api::schemars::JsonSchema;
 use serde::Deserialize;
@@ -121,7 +123,11 @@ impl SpreadByRack {
     }
 }
 
-policy_plugin_api::export_policy! { policies: [SpreadByRack] }
+policy_plugin_api::export_policy! {
+    policies: [SpreadByRack],
+    filters: [compose::NoDrain],
+    scores: [compose::FasterFirst],
+}
 
 #[cfg(test)]
 mod tests {

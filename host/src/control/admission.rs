@@ -109,7 +109,7 @@ impl Control {
         let lineup = self.shared.slot.load();
         let active = &lineup.active.info;
         let in_use = digest.as_ref().is_some_and(|d| {
-            (active.sha256 == *d || active.filters.iter().any(|f| f.sha256 == *d)) && !self.registry.has_file(d)
+            (active.sha256 == *d || active.parts().any(|part| part.sha256 == *d)) && !self.registry.has_file(d)
         });
         let message = match in_use {
             true => format!("{name}: deleted while active; {} keeps running from the host's own copy", active.policy),
@@ -197,7 +197,7 @@ impl Control {
         }
     }
 
-    /// A library that gives the wished policy or one of its filters anew is swapped in by itself.
+    /// A library that gives the wished policy, one of its filters or scores anew is swapped in by itself.
     fn renew(&mut self, loaded: &Loaded, seen_at: Instant) {
         let Some(wish) = &self.wish else { return };
         let lineup = self.shared.slot.load();
@@ -209,11 +209,11 @@ impl Control {
         let policy = &wish.activation.policy.name;
         let serves = info.policy == *policy && info.sha256 == digest;
         let renews_policy = gives("policy", policy) && newest("policy", policy) && !serves;
-        let renews_filter = wish.activation.filters.iter().any(|f| {
-            let runs = info.filters.iter().any(|i| i.name == f.name && i.sha256 == digest);
-            gives("filter", &f.name) && newest("filter", &f.name) && !runs
+        let renews_part = wish.activation.parts().any(|(kind, part)| {
+            let runs = info.parts().any(|i| i.kind == kind && i.name == part.name && i.sha256 == digest);
+            gives(kind, &part.name) && newest(kind, &part.name) && !runs
         });
-        if renews_policy || renews_filter {
+        if renews_policy || renews_part {
             let request = Request {
                 activation: wish.activation.clone(),
                 cause: Cause::NewLibrary,

@@ -14,10 +14,10 @@ use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, FilterReceipt, HostProcess, LOCK_FILE, LastChange, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
+    ActiveReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
     REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
-use crate::slot::Active;
+use crate::slot::{Active, PartInfo};
 use crate::vet::{Digest, StagingDir, create_private};
 
 /// See the module.
@@ -248,7 +248,7 @@ impl Control {
         let info = &lineup.serving().info;
         self.registry.list(|sha256, name| {
             (info.sha256 == sha256 && info.policy == name)
-                || info.filters.iter().any(|f| f.sha256 == sha256 && f.name == name)
+                || info.parts().any(|part| part.sha256 == sha256 && part.name == name)
         })
     }
 
@@ -270,12 +270,13 @@ impl Control {
         let (registry, books) = (&self.registry, &mut self.books);
         if let Some(active) = &books.proved {
             let info = &active.info;
-            let filters = info.filters.iter().map(|f| FilterReceipt {
-                policy: f.name.clone(),
-                version: f.version.clone(),
-                sha256: f.sha256.clone(),
-                library: f.library.clone(),
-            });
+            let receipt_of = |part: &PartInfo, weight| PartReceipt {
+                policy: part.name.clone(),
+                weight,
+                version: part.version.clone(),
+                sha256: part.sha256.clone(),
+                library: part.library.clone(),
+            };
             books.receipt.active = Some(ActiveReceipt {
                 policy: info.policy.clone(),
                 version: info.version.clone(),
@@ -285,7 +286,8 @@ impl Control {
                 lane: info.lane.as_str().into(),
                 since_unix_ms: unix_ms(info.since),
                 rounds_answered: active.rounds.load(Ordering::Relaxed),
-                filters: filters.collect(),
+                filters: info.filters.iter().map(|filter| receipt_of(filter, 1)).collect(),
+                scores: info.scores.iter().map(|(score, weight)| receipt_of(score, *weight)).collect(),
                 fallback: info.fallback.name().into(),
                 deadline_ms: u64::try_from(info.deadline.as_millis()).unwrap_or(u64::MAX),
                 cause: info.cause.as_str().into(),
@@ -294,7 +296,7 @@ impl Control {
             });
         }
         let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())
-            .chain(lineup.active.info.filters.iter().map(|f| f.sha256.as_str()))
+            .chain(lineup.active.info.parts().map(|part| part.sha256.as_str()))
             .filter(|s| !s.is_empty())
             .collect();
         let mapped = mapped_libraries() as u64;

@@ -35,6 +35,7 @@ impl Control {
             lane: LaneKind::Inline,
             deadline: options.deadline,
             filters: Vec::new(),
+            scores: Vec::new(),
             fallback,
             since: SystemTime::now(),
             cause: Cause::Api,

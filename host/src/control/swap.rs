@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use policy_kit::Composite;
+use policy_plugin_api::FromConfig;
+
 use super::initial::default_instance;
 use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
@@ -17,7 +20,7 @@ use crate::limits::{MAX_STUCK_THREADS, UNKNOWN_NAME_GRACE};
 use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
-use crate::slot::{Active, ActiveInfo, FilterInfo};
+use crate::slot::{Active, ActiveInfo, PartInfo};
 
 /// What became of a construction.
 #[derive(Debug)]
@@ -53,8 +56,8 @@ impl Control {
         }
         if request.explicit {
             let mut lifted = self.registry.reinstate("policy", &request.activation.policy.name);
-            for f in &request.activation.filters {
-                lifted |= self.registry.reinstate("filter", &f.name);
+            for (kind, part) in request.activation.parts() {
+                lifted |= self.registry.reinstate(kind, &part.name);
             }
             if lifted {
                 self.books.remember_quarantine(self.registry.quarantined());
@@ -97,6 +100,7 @@ impl Control {
     fn recipe(&self, activation: &Activation) -> Result<Recipe, Obstacle> {
         let policy = &activation.policy;
         let origin = match (self.registry.resolve("policy", &policy.name), policy.name.parse::<BuiltIn>()) {
+            _ if !activation.scores.is_empty() => Origin::Composite,
             (Ok(loaded), _) => Origin::Library(loaded),
             // While a library of that name may be under way, the built-in is not what the operator means.
             (Err(Unresolved::Unknown), Ok(built_in)) if self.admitting.is_empty() && self.scanned => {
@@ -104,14 +108,18 @@ impl Control {
             }
             (Err(unresolved), _) => return Err(self.obstacle("policy", policy, unresolved)),
         };
-        let mut filters = Vec::new();
-        for wanted in &activation.filters {
-            match self.registry.resolve("filter", &wanted.name) {
-                Ok(loaded) => filters.push((wanted.clone(), loaded)),
-                Err(unresolved) => return Err(self.obstacle("filter", wanted, unresolved)),
-            }
-        }
-        Ok(Recipe { policy: (policy.clone(), origin), filters, generation: self.generation + 1 })
+        let part = |kind, wanted: &Wanted| {
+            self.registry.resolve(kind, &wanted.name).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
+        };
+        let filters = activation.filters.iter().map(|wanted| Ok((wanted.clone(), part("filter", wanted)?)));
+        let scores =
+            activation.scores.iter().map(|(wanted, weight)| Ok((wanted.clone(), *weight, part("score", wanted)?)));
+        Ok(Recipe {
+            policy: (policy.clone(), origin),
+            filters: filters.collect::<Result<_, _>>()?,
+            scores: scores.collect::<Result<_, _>>()?,
+            generation: self.generation + 1,
+        })
     }
 
     fn obstacle(&self, kind: &'static str, wanted: &Wanted, unresolved: Unresolved) -> Obstacle {
@@ -123,6 +131,7 @@ impl Control {
                 let mut known = self.registry.names(kind);
                 if kind == "policy" {
                     known.extend(BuiltIn::ALL.iter().map(|b| b.name().to_owned()));
+                    known.push(Composite::NAME.to_owned());
                     known.sort_unstable();
                     known.dedup();
                 }
@@ -148,12 +157,13 @@ impl Control {
         let same_wish = self.wish.as_ref().is_some_and(|w| w.activation == request.activation);
         let same_policy = match &recipe.policy.1 {
             Origin::Library(loaded) => info.sha256 == loaded.digest().to_string(),
-            Origin::BuiltIn(_) => info.sha256.is_empty(),
+            Origin::BuiltIn(_) | Origin::Composite => info.sha256.is_empty(),
         };
-        let digests = recipe.filters.iter().map(|(_, l)| l.digest().to_string());
-        let same_filters = info.filters.iter().map(|f| f.sha256.clone()).eq(digests);
+        let filters = recipe.filters.iter().map(|(_, l)| l);
+        let digests = filters.chain(recipe.scores.iter().map(|(_, _, l)| l)).map(|l| l.digest().to_string());
+        let same_parts = info.parts().map(|part| part.sha256.clone()).eq(digests);
         let same_name = info.policy == request.activation.policy.name;
-        same_wish && same_name && same_policy && same_filters && !lineup.active.is_suspended()
+        same_wish && same_name && same_policy && same_parts && !lineup.active.is_suspended()
     }
 
     fn nothing_to_do(&mut self, mut request: Request) {
@@ -187,8 +197,8 @@ impl Control {
             let error = AdmitError::TooManyStuck { stuck, limit: MAX_STUCK_THREADS };
             return self.refuse_request(request, &error);
         }
-        for digest in plan.digests() {
-            self.registry.made(digest, generation);
+        for loaded in plan.recipe.libraries() {
+            self.registry.made(loaded.digest(), generation);
         }
         self.constructing = Some((generation, Instant::now() + self.options.admission_deadline, request));
         let inbox = self.shared.inbox.clone();
@@ -342,9 +352,10 @@ impl Control {
     }
 
     fn quarantine(&mut self, info: &ActiveInfo, fault: &Fault) {
-        let guilty = fault.filter.as_ref().and_then(|f| info.filters.iter().find(|i| i.name == *f));
+        let guilty =
+            fault.part.as_ref().and_then(|(kind, name)| info.parts().find(|i| i.kind == *kind && i.name == *name));
         let (sha256, file) = match guilty {
-            Some(filter) => (filter.sha256.clone(), filter.library.clone()),
+            Some(part) => (part.sha256.clone(), part.library.clone()),
             None => (info.sha256.clone(), info.library.clone()),
         };
         self.tell(EventKind::Quarantined { sha256: sha256.clone(), file: file.clone(), code: fault.code });
@@ -369,14 +380,6 @@ struct Construction {
 }
 
 impl Construction {
-    fn digests(&self) -> Vec<crate::vet::Digest> {
-        let policy = match &self.recipe.policy.1 {
-            Origin::Library(loaded) => Some(loaded.digest()),
-            Origin::BuiltIn(_) => None,
-        };
-        policy.into_iter().chain(self.recipe.filters.iter().map(|(_, l)| l.digest())).collect()
-    }
-
     /// Constructs, rehearses, hands over state. Runs plugin code.
     fn carry_out(self) -> Result<Arc<Active>, AdmitError> {
         let name = self.recipe.policy.0.name.clone();
@@ -420,15 +423,20 @@ impl Construction {
 
     fn info(&self, policy: String) -> ActiveInfo {
         let (version, library, sha256) = match &self.recipe.policy.1 {
-            Origin::BuiltIn(_) => (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new()),
+            Origin::BuiltIn(_) | Origin::Composite => {
+                (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new())
+            }
             Origin::Library(loaded) => about(loaded, &policy),
         };
-        let filters = self.recipe.filters.iter().map(|(wanted, loaded)| {
+        let part = |kind, wanted: &Wanted, loaded| {
             let (version, library, sha256) = about(loaded, &wanted.name);
-            FilterInfo { name: wanted.name.clone(), version, library, sha256 }
-        });
+            PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
+        };
         ActiveInfo {
-            filters: filters.collect(),
+            filters: self.recipe.filters.iter().map(|(wanted, loaded)| part("filter", wanted, loaded)).collect(),
+            scores: (self.recipe.scores.iter())
+                .map(|(wanted, weight, loaded)| (part("score", wanted, loaded), *weight))
+                .collect(),
             policy,
             version,
             generation: self.recipe.generation,

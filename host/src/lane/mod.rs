@@ -12,7 +12,7 @@ use policy_plugin_api::abi::Proposal;
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
 
-pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, limited_view};
+pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, ScoreInstance, Scored, limited_view};
 pub(crate) use thread::stuck_threads;
 
 use crate::activation::LaneKind;

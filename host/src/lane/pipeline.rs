@@ -7,11 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, PolicyFault, Proposal, RawBlock, RawRound};
+use policy_kit::Composite;
+use policy_kit::composite::ScoreFault;
+use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal, RawBlock, RawRound};
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
 use policy_plugin_api::observe::Observations;
-use policy_plugin_api::{AvailableTaskSlots, DistributionPolicy, Limits, PolicyError, PolicyState, RunningJobs};
+use policy_plugin_api::{
+    AvailableTaskSlots, Candidates, DistributionPolicy, Limits, PolicyError, PolicyState, RunningJobs,
+};
 
 use super::LimitsCell;
 use crate::guard::Fault;
@@ -22,6 +26,40 @@ pub(crate) enum PolicyInstance {
     Linked(Arc<dyn DistributionPolicy>),
     /// In a plugin.
     Loaded(ForeignPolicy),
+    /// Linked in, asking scores in plugins.
+    Composite(Scored),
+}
+
+/// `composite` with the scores that it asks.
+pub(crate) struct Scored {
+    pub(crate) policy: Composite,
+    pub(crate) scores: Vec<ScoreInstance>,
+}
+
+/// A score in a plugin.
+pub(crate) struct ScoreInstance {
+    pub(crate) name: String,
+    pub(crate) weight: u32,
+    pub(crate) score: ForeignScore,
+}
+
+impl Scored {
+    fn bind(
+        &self,
+        raw: RawRound<'_>,
+        slots: &mut [AvailableTaskSlots],
+        view: &RunningJobs<'_>,
+    ) -> Result<Proposal, Fault> {
+        let weights: Vec<u32> = self.scores.iter().map(|s| s.weight).collect();
+        let ask = |place: usize, candidates: &Candidates<'_>, scores: &mut [f32]| {
+            self.scores[place].score.score(raw, candidates, scores)
+        };
+        let bound = catch(|| self.policy.bind(slots, view, &weights, ask)).map_err(|e| Fault::of_policy(&e))?;
+        bound.map(Proposal::from).map_err(|fault| match fault {
+            ScoreFault::Failed { score, error } => Fault::of_score(&self.scores[score].name, &error),
+            ScoreFault::OutOfRange { score, value } => Fault::score_out_of_range(&self.scores[score].name, value),
+        })
+    }
 }
 
 /// A filter in a plugin.
@@ -92,23 +130,20 @@ impl Pipeline {
         let decided = self.filter(round, &stages, &view, &slots, given)?;
         let block = limits.get_or_init(|| decided).as_deref();
         let raw_limits = block.map(RawBlock::new);
+        let raw =
+            RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), &stages, raw_limits);
         let answer = match self.policy() {
             PolicyInstance::Loaded(policy) => {
-                let raw = RawRound::new(
-                    RawBlock::new(round.body()),
-                    RawBlock::new(round.roster().block()),
-                    &stages,
-                    raw_limits,
-                );
-                policy.bind(raw, &mut slots).await
+                policy.bind(raw, &mut slots).await.map_err(|fault| Fault::of_policy(&fault))
             }
             PolicyInstance::Linked(policy) => {
                 let view = limited_view(round, &stages, block);
-                guarded(policy.bind_tasks(&mut slots, &view)).await
+                guarded(policy.bind_tasks(&mut slots, &view)).await.map_err(|fault| Fault::of_policy(&fault))
             }
+            PolicyInstance::Composite(scored) => scored.bind(raw, &mut slots, &limited_view(round, &stages, block)),
         };
         SCRATCH.set(slots);
-        answer.map_err(|fault| Fault::of_policy(&fault))
+        answer
     }
 
     fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
@@ -116,6 +151,9 @@ impl Pipeline {
             f.filter.observe(batch).map_err(|e| Fault::of_filter(&f.name, &e))?;
         }
         match self.policy() {
+            PolicyInstance::Composite(Scored { scores, .. }) => {
+                (scores.iter()).try_for_each(|s| s.score.observe(batch).map_err(|e| Fault::of_score(&s.name, &e)))
+            }
             PolicyInstance::Loaded(policy) => policy.observe(batch).map_err(|e| Fault::of_policy(&e)),
             PolicyInstance::Linked(policy) => match Observations::from_block(batch) {
                 Ok(batch) => catch(|| policy.observe(&batch)).map_err(|e| Fault::of_policy(&e)),
@@ -149,6 +187,7 @@ impl Pipeline {
     /// What the policy hands over to its successor.
     pub(crate) fn export_state(&self) -> Result<Option<PolicyState>, PolicyFault> {
         match self.policy() {
+            PolicyInstance::Composite(_) => Ok(None),
             PolicyInstance::Loaded(policy) => policy.export_state(),
             PolicyInstance::Linked(policy) => catch(|| policy.export_state()),
         }
@@ -157,6 +196,7 @@ impl Pipeline {
     /// Offers what the predecessor handed over.
     pub(crate) fn import_state(&self, state: &PolicyState) -> Result<(), PolicyFault> {
         match self.policy() {
+            PolicyInstance::Composite(_) => Err(PolicyFault::Declined("composite keeps no state".to_owned())),
             PolicyInstance::Loaded(policy) => policy.import_state(state),
             PolicyInstance::Linked(policy) => catch(|| policy.import_state(state))?.map_err(fault_of),
         }
@@ -218,6 +258,9 @@ impl Drop for Pipeline {
         };
         match self.policy.take() {
             Some(PolicyInstance::Loaded(policy)) => report("the policy", policy.close()),
+            Some(PolicyInstance::Composite(Scored { scores, .. })) => {
+                scores.into_iter().for_each(|s| report(&s.name, s.score.close()));
+            }
             Some(PolicyInstance::Linked(policy)) => report("the policy", catch(move || drop(policy))),
             None => {}
         }

@@ -156,10 +156,13 @@ pub fn load(vetted: &Vetted) -> Result<Arc<Loaded>, LoadError> {
         return Err(LoadError::TooMany { file: file() });
     }
     // No lock is held here: an initialiser that hangs takes nothing with it.
-    let module = dl::open(vetted)?;
+    let (mut module, library) = dl::open(vetted)?;
     let describe = |message: String| LoadError::Description { file: file(), message };
     let exports = module.describe().map_err(|fault: PolicyFault| describe(fault.to_string()))?;
     check_exports(&exports).map_err(describe)?;
+    if exports.iter().any(|export| export.kind == "score") {
+        module = dl::open_scores(module, &library, vetted)?;
+    }
     let file_name = vetted.source().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let loaded = Arc::new(Loaded { digest: vetted.digest(), file_name, module, exports });
     let mut mapped = mapped().lock().unwrap_or_else(PoisonError::into_inner);

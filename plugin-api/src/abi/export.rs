@@ -15,41 +15,64 @@ pub use abi_stable::library::{CheckTypeLayout, LibHeader};
 use super::guarded::{GuardedFuture, GuardedValue, guarded};
 use super::log;
 use super::raw::{
-    FilterBox, HostLinkRef, PluginModule, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawBlock, RawFault,
-    RawFilter, RawFilter_TO, RawPolicy, RawPolicy_TO, RawRound, RawSlots, RawState, fault,
+    FilterBox, HostLinkRef, PluginModule, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawBlock, RawCandidates,
+    RawFault, RawFilter, RawFilter_TO, RawPolicy, RawPolicy_TO, RawRound, RawScore, RawScore_TO, RawSlots, RawState,
+    ScoreBox, ScoreModule, ScoreModuleRef, fault,
 };
 use crate::binding::BoundTask;
 use crate::config;
 use crate::error::PolicyError;
+use crate::ids::StageId;
 use crate::limits::Limits;
 use crate::observe::Observations;
 use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
 use crate::round::AvailableTaskSlots;
+use crate::score::{Candidates, TaskScore};
 
 /// What the host calls for one exported item.
 pub trait Factory: Send + Sync {
     /// The name in `active.json`.
     fn name(&self) -> &'static str;
-    /// `policy` or `filter`.
+    /// `policy`, `filter` or `score`.
     fn kind(&self) -> &'static str;
     /// The JSON Schema of the config.
     fn schema(&self) -> String;
     /// Makes a policy.
     ///
     /// # Errors
-    /// What the constructor returned; `UNKNOWN_POLICY` when this is a filter.
-    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault>;
+    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
+    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
+        let _ = (config, generation);
+        Err(self.is_not("policy"))
+    }
     /// Makes a filter.
     ///
     /// # Errors
-    /// What the constructor returned; `UNKNOWN_POLICY` when this is a policy.
-    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault>;
+    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
+    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
+        let _ = (config, generation);
+        Err(self.is_not("filter"))
+    }
+    /// Makes a score.
+    ///
+    /// # Errors
+    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
+    fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
+        let _ = (config, generation);
+        Err(self.is_not("score"))
+    }
+    /// The fault of who was asked to be another kind.
+    fn is_not(&self, kind: &str) -> RawFault {
+        raw_fault(fault::UNKNOWN_POLICY, format!("{} is a {}, not a {kind}", self.name(), self.kind()))
+    }
 }
 
 /// Exports a [`DistributionPolicy`].
 pub struct PolicyFactory<P>(pub std::marker::PhantomData<fn() -> P>);
 /// Exports a [`TaskFilter`].
 pub struct FilterFactory<F>(pub std::marker::PhantomData<fn() -> F>);
+/// Exports a [`TaskScore`].
+pub struct ScoreFactory<S>(pub std::marker::PhantomData<fn() -> S>);
 
 impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> {
     fn name(&self) -> &'static str {
@@ -65,9 +88,6 @@ impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> 
         let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, log::drop_panicked));
         Ok(RawPolicy_TO::from_value(Exported { item: policy, name: P::NAME, generation }, TD_Opaque))
     }
-    fn filter(&self, _: &str, _: u64) -> Result<FilterBox, RawFault> {
-        Err(wrong_kind(P::NAME, "a policy, not a filter"))
-    }
 }
 
 impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
@@ -80,12 +100,25 @@ impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
     fn schema(&self) -> String {
         config::schema::<F::Config>()
     }
-    fn policy(&self, _: &str, _: u64) -> Result<PolicyBox, RawFault> {
-        Err(wrong_kind(F::NAME, "a filter, not a policy"))
-    }
     fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
         let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, log::drop_panicked));
         Ok(RawFilter_TO::from_value(Exported { item: filter, name: F::NAME, generation }, TD_Opaque))
+    }
+}
+
+impl<S: TaskScore + FromConfig + 'static> Factory for ScoreFactory<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+    fn kind(&self) -> &'static str {
+        "score"
+    }
+    fn schema(&self) -> String {
+        config::schema::<S::Config>()
+    }
+    fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
+        let score = Arc::new(GuardedValue::new(construct::<S>(config)?, log::drop_panicked));
+        Ok(RawScore_TO::from_value(Exported { item: score, name: S::NAME, generation }, TD_Opaque))
     }
 }
 
@@ -101,10 +134,6 @@ fn construct<T: FromConfig>(config: &str) -> Result<T, RawFault> {
 
 fn raw_fault(kind: u32, message: impl Into<RString>) -> RawFault {
     RawFault { kind, message: message.into(), line: 0, column: 0 }
-}
-
-fn wrong_kind(name: &str, is: &str) -> RawFault {
-    raw_fault(fault::UNKNOWN_POLICY, format!("{name} is {is}"))
 }
 
 fn panicked(message: String) -> RawFault {
@@ -208,11 +237,35 @@ impl<F: TaskFilter + 'static> RawFilter for Exported<F> {
     }
 }
 
+impl<S: TaskScore + 'static> RawScore for Exported<S> {
+    fn score(
+        &self,
+        round: RawRound<'_>,
+        candidates: RawCandidates<'_>,
+        mut scores: RSliceMut<'_, f32>,
+    ) -> RResult<(), RawFault> {
+        self.call(|score| {
+            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+            let RawCandidates { stage, tasks, row_offsets, rows } = candidates;
+            let rows: &[AvailableTaskSlots] = bytemuck::cast_slice(rows.as_slice());
+            let candidates = Candidates::new(StageId(stage), tasks.as_slice(), row_offsets.as_slice(), rows);
+            score.score(&jobs, &candidates.map_err(to_raw)?, scores.as_mut_slice()).map_err(to_raw)
+        })
+    }
+
+    fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
+        self.call(|score| {
+            score.observe(&read_batch(batch)?);
+            Ok(())
+        })
+    }
+}
+
 /// What one plugin exports: the macro makes one of these.
 pub struct Exports {
     /// The version of the plugin's package.
     pub version: &'static str,
-    /// Its policies and filters.
+    /// Its policies, filters and scores.
     pub items: &'static [&'static dyn Factory],
 }
 
@@ -239,6 +292,11 @@ impl Exports {
     /// See [`PluginModule::create_filter`].
     pub fn create_filter(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<FilterBox, RawFault> {
         self.create(name.as_str(), generation, |item| item.filter(config.as_str(), generation))
+    }
+
+    /// See [`ScoreModule::create_score`].
+    pub fn create_score(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<ScoreBox, RawFault> {
+        self.create(name.as_str(), generation, |item| item.score(config.as_str(), generation))
     }
 
     fn create<T>(
@@ -282,8 +340,21 @@ pub fn module(
     .leak_into_prefix()
 }
 
+/// Puts the module of scores together.
+#[must_use]
+pub fn score_module(
+    create_score: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<ScoreBox, RawFault>,
+) -> ScoreModuleRef {
+    ScoreModule { create_score }.leak_into_prefix()
+}
+
 /// Runs the root module's constructor, with panics caught.
 pub fn load_root(make: fn() -> PluginModuleRef) -> RootModuleResult {
+    abi_stable::library::__call_root_module_loader(make)
+}
+
+/// Runs the constructor of the module of scores, with panics caught.
+pub fn load_scores(make: fn() -> ScoreModuleRef) -> RootModuleResult {
     abi_stable::library::__call_root_module_loader(make)
 }
 
@@ -295,12 +366,22 @@ pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHead
     unsafe { LibHeader::from_constructor::<PluginModuleRef>(constructor, CheckTypeLayout::Yes) }
 }
 
+/// The header of the module of scores.
+#[must_use]
+pub const fn score_header(constructor: extern "C" fn() -> RootModuleResult) -> LibHeader {
+    // SAFETY: the constructor passed here is the macro's: it returns the prefix of a `ScoreModule`, whose layout the
+    // header records from the same type.
+    unsafe { LibHeader::from_constructor::<ScoreModuleRef>(constructor, CheckTypeLayout::Yes) }
+}
+
 /// Names for the macro's signatures.
 pub type Described = RResult<RString, RawFault>;
 /// Names for the macro's signatures.
 pub type CreatedPolicy = RResult<PolicyBox, RawFault>;
 /// Names for the macro's signatures.
 pub type CreatedFilter = RResult<FilterBox, RawFault>;
+/// Names for the macro's signatures.
+pub type CreatedScore = RResult<ScoreBox, RawFault>;
 /// Names for the macro's signatures.
 pub type Text<'a> = RStr<'a>;
 /// Names for the macro's signatures.

@@ -1,11 +1,12 @@
 //! [`export_policy!`](crate::export_policy): the one line that makes a plugin. What it calls stands in
 //! [`export`](super::export).
 
-/// Exports policies and filters from a `cdylib` crate: the one line that makes a plugin. Once a crate.
+/// Exports policies, filters and scores from a `cdylib` crate: the one line that makes a plugin. Once a crate.
 ///
 /// Each type implements [`FromConfig`](crate::FromConfig), and [`DistributionPolicy`](crate::DistributionPolicy) to stand
-/// among the policies or [`TaskFilter`](crate::TaskFilter) to stand among the filters. The names are looked at by the
-/// host, not here: two exports of one name are refused with `bad-description`.
+/// among the policies, [`TaskFilter`](crate::TaskFilter) to stand among the filters or [`TaskScore`](crate::TaskScore) to
+/// stand among the scores; `policies`, `filters` and `scores` come in this order, each where there are any. The names are
+/// looked at by the host, not here: two exports of one name are refused with `bad-description`.
 ///
 /// ```standalone_crate
 /// use policy_plugin_api::prelude::*;
@@ -150,7 +151,11 @@
 /// ```
 #[macro_export]
 macro_rules! export_policy {
-    ($(policies: [$($policy:ty),* $(,)?])? $(,)? $(filters: [$($filter:ty),* $(,)?])? $(,)?) => {
+    (
+        $(policies: [$($policy:ty),* $(,)?])? $(,)?
+        $(filters: [$($filter:ty),* $(,)?])? $(,)?
+        $(scores: [$($score:ty),* $(,)?])? $(,)?
+    ) => {
         const _: () = {
             use $crate::abi::export as __export;
 
@@ -159,6 +164,7 @@ macro_rules! export_policy {
                 items: &[
                     $($(&__export::PolicyFactory::<$policy>(::core::marker::PhantomData),)*)?
                     $($(&__export::FilterFactory::<$filter>(::core::marker::PhantomData),)*)?
+                    $($(&__export::ScoreFactory::<$score>(::core::marker::PhantomData),)*)?
                 ],
             };
 
@@ -179,12 +185,29 @@ macro_rules! export_policy {
             ) -> __export::CreatedFilter {
                 EXPORTS.create_filter(name, config, generation)
             }
+            extern "C" fn create_score(
+                name: __export::Text<'_>,
+                config: __export::Text<'_>,
+                generation: u64,
+            ) -> __export::CreatedScore {
+                EXPORTS.create_score(name, config, generation)
+            }
             fn root() -> $crate::abi::PluginModuleRef {
                 __export::module(describe, create_policy, create_filter)
             }
             extern "C" fn load() -> __export::Loaded {
                 __export::load_root(root)
             }
+
+            fn scores() -> $crate::abi::ScoreModuleRef {
+                __export::score_module(create_score)
+            }
+            extern "C" fn load_scores() -> __export::Loaded {
+                __export::load_scores(scores)
+            }
+
+            #[unsafe(export_name = "POLICY_PLUGIN_SCORES")]
+            static SCORES: __export::LibHeader = __export::score_header(load_scores);
 
             #[unsafe(export_name = "POLICY_PLUGIN_ROOT")]
             static ROOT: __export::LibHeader = __export::header(load);

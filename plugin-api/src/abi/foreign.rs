@@ -7,12 +7,16 @@ use abi_stable::std_types::{RSlice, RSliceMut, RStr, RVec};
 use serde::Deserialize;
 
 use super::log;
-use super::raw::{FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawBlock, RawFault, RawRound, RawState, fault};
+use super::raw::{
+    FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawBlock, RawCandidates, RawFault, RawRound, RawState, ScoreBox,
+    ScoreModuleRef, fault,
+};
 use crate::binding::BoundTask;
 use crate::block::{BlockKind, BlockView};
 use crate::limits::Limits;
 use crate::policy::PolicyState;
 use crate::round::AvailableTaskSlots;
+use crate::score::Candidates;
 
 /// Why a plugin gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +88,7 @@ impl Debug for Proposal {
 pub struct Description {
     /// The name in `active.json`.
     pub name: String,
-    /// `policy` or `filter`; later versions may know more kinds.
+    /// `policy`, `filter` or `score`; later versions may know more kinds.
     pub kind: String,
     /// The version of the plugin's package.
     pub version: String,
@@ -95,20 +99,29 @@ pub struct Description {
 
 /// A loaded plugin.
 #[derive(Clone, Copy)]
-pub struct ForeignModule(PluginModuleRef);
+pub struct ForeignModule {
+    root: PluginModuleRef,
+    scores: Option<ScoreModuleRef>,
+}
 
 impl ForeignModule {
     /// Takes a root module whose layout was checked, and links it to the host.
     #[must_use]
     pub fn new(root: PluginModuleRef) -> Self {
         root.init()(log::host_link());
-        Self(root)
+        Self { root, scores: None }
+    }
+
+    /// The same plugin with its module of scores, whose layout was checked.
+    #[must_use]
+    pub fn with_scores(self, scores: ScoreModuleRef) -> Self {
+        Self { scores: Some(scores), ..self }
     }
 
     /// The API version that the plugin was built against: major, minor.
     #[must_use]
     pub fn api_version(&self) -> (u32, u32) {
-        (self.0.api_major(), self.0.api_minor())
+        (self.root.api_major(), self.root.api_minor())
     }
 
     /// What the plugin exports.
@@ -116,7 +129,7 @@ impl ForeignModule {
     /// # Errors
     /// When the plugin panics, or answers with something else than descriptions.
     pub fn describe(&self) -> Result<Vec<Description>, PolicyFault> {
-        let text = self.0.describe()().into_result()?;
+        let text = self.root.describe()().into_result()?;
         serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(format!("descriptions: {e}")))
     }
 
@@ -125,7 +138,7 @@ impl ForeignModule {
     /// # Errors
     /// What the constructor returned, or its panic.
     pub fn create_policy(&self, name: &str, config: &str, generation: u64) -> Result<ForeignPolicy, PolicyFault> {
-        let made = self.0.create_policy()(RStr::from_str(name), RStr::from_str(config), generation);
+        let made = self.root.create_policy()(RStr::from_str(name), RStr::from_str(config), generation);
         Ok(ForeignPolicy(made.into_result()?))
     }
 
@@ -134,8 +147,18 @@ impl ForeignModule {
     /// # Errors
     /// What the constructor returned, or its panic.
     pub fn create_filter(&self, name: &str, config: &str, generation: u64) -> Result<ForeignFilter, PolicyFault> {
-        let made = self.0.create_filter()(RStr::from_str(name), RStr::from_str(config), generation);
+        let made = self.root.create_filter()(RStr::from_str(name), RStr::from_str(config), generation);
         Ok(ForeignFilter(made.into_result()?))
+    }
+
+    /// Makes a score.
+    ///
+    /// # Errors
+    /// What the constructor returned, or its panic; `Protocol` for a plugin without a module of scores.
+    pub fn create_score(&self, name: &str, config: &str, generation: u64) -> Result<ForeignScore, PolicyFault> {
+        let none = || PolicyFault::Protocol("this plugin has no module of scores".to_owned());
+        let create = self.scores.ok_or_else(none)?.create_score();
+        Ok(ForeignScore(create(RStr::from_str(name), RStr::from_str(config), generation).into_result()?))
     }
 }
 
@@ -245,6 +268,54 @@ impl ForeignFilter {
 }
 
 impl Debug for ForeignFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&self.0, f)
+    }
+}
+
+/// A score that lives in a plugin. Dropping it runs plugin code: see [`ForeignScore::close`].
+pub struct ForeignScore(ScoreBox);
+
+impl ForeignScore {
+    /// Asks for the scores of `candidates`.
+    ///
+    /// # Errors
+    /// What the score answered, or its panic.
+    pub fn score(
+        &self,
+        round: RawRound<'_>,
+        candidates: &Candidates<'_>,
+        scores: &mut [f32],
+    ) -> Result<(), PolicyFault> {
+        let candidates = RawCandidates {
+            stage: candidates.stage().0,
+            tasks: RSlice::from_slice(candidates.tasks()),
+            row_offsets: RSlice::from_slice(candidates.row_offsets()),
+            rows: RSlice::from_slice(bytemuck::cast_slice(candidates.rows())),
+        };
+        let answer = self.0.score(round, candidates, RSliceMut::from_mut_slice(scores));
+        answer.into_result().map_err(PolicyFault::from)
+    }
+
+    /// Delivers observations.
+    ///
+    /// # Errors
+    /// When the plugin panics.
+    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    }
+
+    /// Drops the score.
+    ///
+    /// # Errors
+    /// The message, when its destructor panicked.
+    pub fn close(self) -> Result<(), PolicyFault> {
+        drop(self);
+        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+    }
+}
+
+impl Debug for ForeignScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Debug::fmt(&self.0, f)
     }

@@ -11,14 +11,15 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::utypeid::UTypeId;
 use abi_stable::type_layout::{TLData, TLFields, TLFunction, TypeLayout};
 
-use super::PluginModuleRef;
+use super::{PluginModuleRef, ScoreModuleRef};
 
-/// The layout of every type that can be reached from the root module. The same in every build profile and checkout; for
+/// The layout of every type that can be reached from the root modules. The same in every build profile and checkout; for
 /// one pointer width.
 #[must_use]
 pub fn layout() -> String {
-    let mut types = Vec::new();
-    collect(<PluginModuleRef as StableAbi>::LAYOUT, &mut HashSet::new(), &mut types);
+    let (mut types, mut seen) = (Vec::new(), HashSet::new());
+    collect(<PluginModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
+    collect(<ScoreModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
     let names = Names::of(&types);
     let mut entries: Vec<String> =
         types.into_iter().filter(|l| l.package() != "std" || names.is_ambiguous(l)).map(|l| names.entry(l)).collect();

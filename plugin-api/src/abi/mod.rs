@@ -18,11 +18,11 @@ pub mod log;
 pub mod manifest;
 pub mod raw;
 
-pub use foreign::{ForeignFilter, ForeignModule, ForeignPolicy, PolicyFault, Proposal};
+pub use foreign::{ForeignFilter, ForeignModule, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 pub use layout::layout;
-pub use raw::{PluginModule, PluginModuleRef, RawBlock, RawRound};
+pub use raw::{PluginModule, PluginModuleRef, RawBlock, RawRound, ScoreModule, ScoreModuleRef};
 
 /// Major version of the plugin API: a host loads plugins of its own major version only.
 pub const API_MAJOR: u32 = 1;
 /// Minor version of the plugin API: grows when something is added. A host loads plugins of any minor version.
-pub const API_MINOR: u32 = 0;
+pub const API_MINOR: u32 = 1;

@@ -140,8 +140,31 @@ pub trait RawFilter: Send + Sync + Debug {
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault>;
 }
 
+/// Mirror of [`Candidates`](crate::Candidates).
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct RawCandidates<'a> {
+    pub stage: u32,
+    pub tasks: RSlice<'a, u32>,
+    pub row_offsets: RSlice<'a, u32>,
+    pub rows: RSlice<'a, RawSlots>,
+}
+
+#[sabi_trait]
+pub trait RawScore: Send + Sync + Debug {
+    fn score(
+        &self,
+        round: RawRound<'_>,
+        candidates: RawCandidates<'_>,
+        scores: RSliceMut<'_, f32>,
+    ) -> RResult<(), RawFault>;
+    #[sabi(last_prefix_field)]
+    fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault>;
+}
+
 pub type PolicyBox = RawPolicy_TO<'static, RBox<()>>;
 pub type FilterBox = RawFilter_TO<'static, RBox<()>>;
+pub type ScoreBox = RawScore_TO<'static, RBox<()>>;
 
 /// One field of a log event.
 #[repr(C)]
@@ -217,5 +240,24 @@ impl RootModule for PluginModuleRef {
     const BASE_NAME: &'static str = "policy_plugin";
     const NAME: &'static str = "policy_plugin";
     // Major version only: abi_stable would refuse a library that is older than its user, which we allow.
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
+}
+
+/// The module of scores, since API 1.1: a root of its own, because the layout check refuses libraries whose root module
+/// has fewer fields than the host's. Looked for in plugins that describe a score.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ScoreModuleRef)))]
+#[sabi(missing_field(panic))]
+pub struct ScoreModule {
+    /// Makes a score: name, config as JSON text, generation.
+    #[sabi(last_prefix_field)]
+    pub create_score: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<ScoreBox, RawFault>,
+}
+
+impl RootModule for ScoreModuleRef {
+    abi_stable::declare_root_module_statics! {ScoreModuleRef}
+    const BASE_NAME: &'static str = "policy_plugin_scores";
+    const NAME: &'static str = "policy_plugin_scores";
     const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
 }

@@ -139,6 +139,23 @@ impl TestRound {
         })
     }
 
+    /// What a score says of the first pending task on each executor with something free, by name.
+    ///
+    /// # Panics
+    /// If nothing is pending, or the score returns an error.
+    pub fn scores(&self, score: &impl TaskScore) -> Vec<(String, f32)> {
+        self.with(|slots, jobs| {
+            let task = jobs.stages().find_map(|stage| stage.pending().next()).expect("a pending task");
+            let (stage, index) = jobs.locate(task.id()).expect("a task of this round");
+            let (tasks, row_offsets) = ([index], [0, slots.len() as u32]);
+            let candidates = Candidates::new(stage, &tasks, &row_offsets, slots).expect("columns that fit");
+            let mut scores = vec![0.0; slots.len()];
+            score.score(jobs, &candidates, &mut scores).expect("scores");
+            let name = |slot: &AvailableTaskSlots| jobs.executors().get(slot.executor).name().to_owned();
+            slots.iter().map(name).zip(scores).collect()
+        })
+    }
+
     /// Checks an answer as the host does.
     ///
     /// # Errors

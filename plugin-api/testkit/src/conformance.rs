@@ -1,4 +1,4 @@
-//! The conformance suite: what every policy and filter must do, whatever it decides.
+//! The conformance suite: what every policy, filter and score must do, whatever it decides.
 //!
 //! A policy is asked about the canned rounds ([`policy_plugin_api::canned`]), which hosts use for admission too, and
 //! about generated sequences of rounds ([`crate::arbitrary`]), always the same ones. It must answer legally, within the
@@ -16,6 +16,7 @@ use policy_plugin_api::config::{self, PolicyConfig};
 use policy_plugin_api::contract::Violation;
 use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
+use policy_plugin_api::score::MAX_SCORE;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::arbitrary;
@@ -49,6 +50,27 @@ pub fn check_filter<F: TaskFilter>(make: impl Fn() -> F) -> Report {
         report.add(finding);
     }
     report
+}
+
+/// Tests scores that `make` makes; each instance must start the same.
+pub fn check_score<S: TaskScore>(make: impl Fn() -> S) -> Report {
+    let mut report = Report::default();
+    let canned = score_sequence(&make, &canned_rounds());
+    if let Err(finding) = canned.and_then(|()| generated(|rounds| score_sequence(&make, rounds))) {
+        report.add(finding);
+    }
+    report
+}
+
+/// Tests a score as a host would make it: as [`check_exported_policy`].
+///
+/// # Panics
+/// If the constructor refuses a config that it took before.
+pub fn check_exported_score<S: TaskScore + FromConfig>(config: &str) -> Report {
+    match exported::<S>(config) {
+        Ok(()) => check_score(|| construct::<S>(config).expect("constructed before")),
+        Err(finding) => Report { findings: vec![finding] },
+    }
 }
 
 /// Tests a policy as a host would make it: its name, its config as it would stand in `active.json` (`{}` for the
@@ -203,6 +225,52 @@ fn limits(filter: &impl TaskFilter, place: &Place) -> Result<Limits, Finding> {
     Ok(limits)
 }
 
+fn score_sequence<S: TaskScore>(make: impl Fn() -> S, rounds: &[Place]) -> Result<(), Finding> {
+    let (first, second) = (make(), make());
+    for place in rounds {
+        let scores = scores(&first, place)?;
+        // Bits, so that what is not a number is not different from itself.
+        let same = scores.iter().map(|s| s.to_bits()).eq(self::scores(&second, place)?.iter().map(|s| s.to_bits()));
+        if !same {
+            return Err(Finding::new(Code::NotDeterministic, &place.name, "two fresh instances score differently"));
+        }
+        if let Some(wrong) = scores.iter().find(|score| !(0.0..=MAX_SCORE).contains(*score)) {
+            let message = format!("a score of {wrong}; scores are between 0 and {MAX_SCORE}");
+            return Err(Finding::new(Code::ScoreOutOfRange, &place.name, message));
+        }
+        let batch = happenings(&place.round, &[]);
+        for score in [&first, &second] {
+            observed(&batch, place, |batch| score.observe(batch))?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks about up to four tasks of each stage on every executor with something free, and about none.
+fn scores(score: &impl TaskScore, place: &Place) -> Result<Vec<f32>, Finding> {
+    let asked = guarded(|| {
+        place.round.with(|slots, jobs| {
+            let mut all = Vec::new();
+            for stage in jobs.stages() {
+                let tasks: Vec<u32> = stage.pending().take(4).map(|task| task.id().0 - stage.first_task().0).collect();
+                let row_offsets: Vec<u32> = (0..=tasks.len()).map(|n| (n * slots.len()) as u32).collect();
+                let rows = slots.repeat(tasks.len());
+                // Not zero, so that a row left out shows as out of range.
+                let mut scores = vec![f32::NAN; rows.len()];
+                score.score(jobs, &Candidates::new(stage.id(), &tasks, &row_offsets, &rows)?, &mut scores)?;
+                all.extend(scores);
+                score.score(jobs, &Candidates::new(stage.id(), &[], &[0], &[])?, &mut [])?;
+            }
+            Ok::<_, PolicyError>(all)
+        })
+    });
+    match asked {
+        Err(panic) => Err(Finding::new(Code::Panics, &place.name, panic)),
+        Ok(Err(error)) => Err(Finding::new(Code::Fails, &place.name, error.to_string())),
+        Ok(Ok(scores)) => Ok(scores),
+    }
+}
+
 /// What might be observed after an answer: every row started and finished, or failed; executors lost and back; and
 /// things that a policy of today cannot know.
 fn happenings(round: &TestRound, answer: &[BoundTask]) -> Vec<Observation> {
@@ -307,6 +375,20 @@ macro_rules! filter_conformance {
         $(#[test]
         fn $name() {
             $crate::conformance::check_exported_filter::<$filter>($config).assert_clean();
+        })+
+    };
+}
+
+/// As [`policy_conformance!`](crate::policy_conformance), for scores.
+#[macro_export]
+macro_rules! score_conformance {
+    ($score:ty) => {
+        $crate::score_conformance!($score, conformance = "{}");
+    };
+    ($score:ty, $($name:ident = $config:expr),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            $crate::conformance::check_exported_score::<$score>($config).assert_clean();
         })+
     };
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a policy or filter does wrong. The code stays the same in every version.
+/// What a policy, filter or score does wrong. The code stays the same in every version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Code {
@@ -34,6 +34,8 @@ pub enum Code {
     AcceptsUnknownState,
     /// A filter leaves limits that were made for another round.
     LimitsOfAnotherRound,
+    /// A score is not between 0 and 100.
+    ScoreOutOfRange,
 }
 
 impl Code {
@@ -55,6 +57,7 @@ impl Code {
             Self::LosesState => "loses-state",
             Self::AcceptsUnknownState => "accepts-unknown-state",
             Self::LimitsOfAnotherRound => "limits-of-another-round",
+            Self::ScoreOutOfRange => "score-out-of-range",
         }
     }
 }

@@ -26,6 +26,7 @@
 pub mod adaptive;
 pub mod bias;
 pub mod binding;
+pub mod composite;
 pub mod consistent_hash;
 pub mod data_locality;
 pub mod demand;
@@ -41,6 +42,7 @@ pub mod tenant_fair;
 pub use adaptive::Adaptive;
 pub use bias::Bias;
 pub use binding::Binding;
+pub use composite::Composite;
 pub use consistent_hash::ConsistentHash;
 pub use data_locality::DataLocality;
 pub use resource_aware::ResourceAware;

@@ -15,6 +15,7 @@ mod refusals;
 mod rounds;
 mod run;
 mod sandbox;
+mod score;
 mod state;
 mod swap;
 mod third_party;

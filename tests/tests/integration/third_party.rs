@@ -37,4 +37,14 @@ async fn a_strangers_plugin_loads_and_answers() {
     hosted.receipted(&name).await;
     let plan = hosted.bind(5).await;
     assert_eq!((plan.policy(), plan.fallback(), plan.bindings().len()), (name.as_str(), None, 5));
+
+    // Its filter and its score, with the host's composite policy.
+    hosted.sandbox.activate(
+        r#"{ "policy": "composite", "filters": [{ "policy": "no-drain" }], "scores": [{ "policy": "faster-first" }] }"#,
+    );
+    hosted.receipted("composite").await;
+    let plan = hosted.bind(5).await;
+    assert_eq!((plan.fallback(), plan.bindings().len()), (None, 5));
+    let parts = hosted.host.receipt().active.map(|a| (a.filters[0].policy.clone(), a.scores[0].policy.clone()));
+    assert_eq!(parts, Some(("no-drain".to_owned(), "faster-first".to_owned())));
 }

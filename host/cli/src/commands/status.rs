@@ -48,6 +48,10 @@ fn tell(receipt: &Receipt, running: bool) {
             let filters: Vec<&str> = a.filters.iter().map(|f| f.policy.as_str()).collect();
             let behind = if filters.is_empty() { String::new() } else { format!(" behind {}", filters.join(", ")) };
             say!("active    {} {} (generation {}){behind}", a.policy, a.version, a.generation);
+            if !a.scores.is_empty() {
+                let scores: Vec<String> = a.scores.iter().map(|s| format!("{} x {}", s.policy, s.weight)).collect();
+                say!("scores    {}", scores.join(", "));
+            }
             let hash = if a.sha256.is_empty() { String::new() } else { format!(", sha256 {}", short(&a.sha256)) };
             say!("library   {}{hash}", a.library);
             if a.file_deleted {

@@ -58,7 +58,7 @@ impl Switch {
         Ok(())
     }
 
-    /// The file as it is, with another policy and config.
+    /// The file as it is, with another policy and config; without scores, unless the policy asks them.
     fn content(&self, path: &Path) -> Result<String, Failure> {
         let config = match &self.config {
             None => None,
@@ -70,6 +70,10 @@ impl Switch {
         let there =
             std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
         let mut file = there.unwrap_or_default();
+        if self.policy != "composite" {
+            // They belong to that policy alone.
+            file.remove("scores");
+        }
         file.insert("policy".into(), Value::String(self.policy.clone()));
         match config {
             Some(config) => file.insert("config".into(), config),

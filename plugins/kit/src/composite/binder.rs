@@ -1,0 +1,259 @@
+//! One round of scoring and picking: candidates are collected for a batch of tasks, scored in one call, and each task
+//! takes the best that still has room.
+
+use policy_plugin_api::round::{Executors, Stage};
+use policy_plugin_api::{AvailableTaskSlots, BoundTask, Candidates, PolicyError, RunningJobs, TaskId};
+
+use super::alive::{Alive, mix};
+use super::best::Best;
+use super::{Judge, ScoreFault};
+use crate::demand::Demand;
+use crate::gate::{Gate, Pass};
+use crate::pending::MAX_PASSED_OVER;
+
+/// Tasks that are scored in one call: enough to make the call cheap, few enough that what they see is not stale.
+const BATCH: usize = 16;
+/// Holders of a task's bytes that are candidates: those of most bytes.
+const HOLDERS: usize = 3;
+/// Kinds of demand remembered as fitting nowhere.
+const UNFIT: usize = 16;
+
+/// The columns of one call.
+#[derive(Debug, Default)]
+struct Batch {
+    tasks: Vec<u32>,
+    demands: Vec<Demand>,
+    row_offsets: Vec<u32>,
+    rows: Vec<AvailableTaskSlots>,
+    /// The position of each row's executor.
+    positions: Vec<u32>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.tasks.clear();
+        self.demands.clear();
+        self.row_offsets.clear();
+        self.row_offsets.push(0);
+        self.rows.clear();
+        self.positions.clear();
+    }
+
+    /// The positions of the task that is being collected.
+    fn open(&self) -> &[u32] {
+        &self.positions[self.row_offsets.last().map_or(0, |&n| n as usize)..]
+    }
+
+    fn add(&mut self, position: u32, slot: &AvailableTaskSlots) {
+        self.rows.push(*slot);
+        self.positions.push(position);
+    }
+
+    fn close(&mut self, task: u32, demand: Demand) {
+        self.tasks.push(task);
+        self.demands.push(demand);
+        self.row_offsets.push(self.rows.len() as u32);
+    }
+}
+
+/// See the module.
+pub(super) struct Binder<'a, 's, 'w, F> {
+    executors: Executors<'a>,
+    alive: Alive<'s>,
+    judge: Judge<'w, F>,
+    /// Candidates drawn for each task; 0 for all.
+    drawn: usize,
+    seed: u64,
+    best: Best,
+    passed_over: u32,
+    /// Demands that fit nowhere, whoever asks; and those that fit nowhere for this stage.
+    unfit: Vec<Demand>,
+    unfit_here: Vec<Demand>,
+    batch: Batch,
+    /// Tasks whose candidates were all taken by others of their batch.
+    again: Vec<u32>,
+}
+
+impl<'a, 's, 'w, F, E> Binder<'a, 's, 'w, F>
+where
+    F: FnMut(usize, &Candidates<'_>, &mut [f32]) -> Result<(), E>,
+{
+    pub(super) fn new(jobs: &RunningJobs<'a>, alive: Alive<'s>, judge: Judge<'w, F>, drawn: usize) -> Self {
+        Self {
+            executors: jobs.executors(),
+            alive,
+            judge,
+            drawn,
+            seed: jobs.seed(),
+            best: Best::default(),
+            passed_over: 0,
+            unfit: Vec::new(),
+            unfit_here: Vec::new(),
+            batch: Batch::default(),
+            again: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.alive.is_empty()
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        stage: &Stage<'_>,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        answer: &mut Vec<BoundTask>,
+    ) -> Result<(), ScoreFault<E>> {
+        self.unfit_here.clear();
+        let mut pending = stage.pending_runs().flat_map(|(first, length)| first..first + length);
+        loop {
+            // What is drawn must not be used up before its turn comes: small batches when few executors are left.
+            let size = if self.drawn == 0 { 1 } else { (self.alive.len() / 16).clamp(1, BATCH) };
+            let more = self.collect(stage, &mut pending, size, gate.room(pass), pass);
+            self.pick(stage, gate, pass, answer)?;
+            while let Some(task) = self.again.pop() {
+                self.collect(stage, &mut std::iter::once(task), 1, gate.room(pass), pass);
+                self.pick(stage, gate, pass, answer)?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Collects the next tasks of a stage with their candidates; says whether there may be more.
+    fn collect(
+        &mut self,
+        stage: &Stage<'_>,
+        pending: &mut impl Iterator<Item = u32>,
+        size: usize,
+        mut room: u32,
+        pass: &Pass<'_>,
+    ) -> bool {
+        let uniform = Demand::of_stage(stage);
+        self.batch.clear();
+        while self.batch.tasks.len() < size {
+            if room == 0 || self.alive.is_empty() {
+                return false;
+            }
+            let Some(task) = pending.next() else { return false };
+            let demand = uniform.unwrap_or_else(|| Demand::of_task(stage, task));
+            if demand.vcores <= room && self.candidates(stage, task, demand, pass) {
+                self.batch.close(task, demand);
+                room -= demand.vcores;
+                continue;
+            }
+            self.passed_over += 1;
+            if uniform.is_some() || self.passed_over >= MAX_PASSED_OVER {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Adds the candidates of one task; none, if it fits nowhere.
+    fn candidates(&mut self, stage: &Stage<'_>, task: u32, demand: Demand, pass: &Pass<'_>) -> bool {
+        let covers = |unfit: &Demand| demand.vcores >= unfit.vcores && demand.memory_mib >= unfit.memory_mib;
+        if self.unfit.iter().any(covers) || self.unfit_here.iter().any(covers) {
+            return false;
+        }
+        if self.drawn == 0 || self.alive.len() <= self.drawn {
+            for &position in self.alive.positions() {
+                let slot = self.alive.slot(position);
+                if demand.fits(slot) && pass.allows(slot.executor) {
+                    self.batch.add(position, slot);
+                }
+            }
+        } else {
+            for _ in 0..self.drawn {
+                let position = self.alive.draw();
+                self.offer(position, demand, pass);
+            }
+            if let Some(position) = self.best.take().filter(|&p| self.alive.slot(p).slots > 0) {
+                self.offer(position, demand, pass);
+            }
+            self.offer_holders(stage, task, demand, pass);
+            if self.batch.open().is_empty() {
+                // Bad luck, or nearly full: the first that fits, so that nothing stays free that could be used.
+                let fits = |position: &&u32| {
+                    let slot = self.alive.slot(**position);
+                    demand.fits(slot) && pass.allows(slot.executor)
+                };
+                if let Some(&position) = self.alive.positions().iter().find(fits) {
+                    self.batch.add(position, self.alive.slot(position));
+                }
+            }
+        }
+        let found = !self.batch.open().is_empty();
+        if !found {
+            let unfit = if pass.allows_all() { &mut self.unfit } else { &mut self.unfit_here };
+            if unfit.len() < UNFIT {
+                unfit.push(demand);
+            }
+        }
+        found
+    }
+
+    fn offer(&mut self, position: u32, demand: Demand, pass: &Pass<'_>) {
+        let slot = self.alive.slot(position);
+        if demand.fits(slot) && pass.allows(slot.executor) && !self.batch.open().contains(&position) {
+            self.batch.add(position, slot);
+        }
+    }
+
+    fn offer_holders(&mut self, stage: &Stage<'_>, task: u32, demand: Demand, pass: &Pass<'_>) {
+        if !stage.has_holders() {
+            return;
+        }
+        for (uid, _) in stage.task(task).holders().take(HOLDERS) {
+            let position = self.executors.by_uid(uid).and_then(|executor| self.alive.position(executor));
+            if let Some(position) = position {
+                self.offer(position, demand, pass);
+            }
+        }
+    }
+
+    /// Scores the batch and binds each of its tasks to the best candidate that has room left.
+    fn pick(
+        &mut self,
+        stage: &Stage<'_>,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        answer: &mut Vec<BoundTask>,
+    ) -> Result<(), ScoreFault<E>> {
+        let Batch { tasks, demands, row_offsets, rows, positions } = &self.batch;
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let candidates = Candidates::new(stage.id(), tasks, row_offsets, rows);
+        let candidates = candidates.unwrap_or_else(|e: PolicyError| unreachable!("collected together: {e}"));
+        let sums = self.judge.sum(&candidates)?;
+        for (i, (&index, &demand)) in tasks.iter().zip(demands).enumerate() {
+            let task = TaskId(stage.first_task().0 + index);
+            let lot = |position: u32| mix(self.seed ^ (u64::from(task.0) << 32) ^ u64::from(position));
+            let mut chosen: Option<(f32, u32)> = None;
+            for row in row_offsets[i] as usize..row_offsets[i + 1] as usize {
+                let (sum, position) = (sums[row], positions[row]);
+                let wins = chosen.is_none_or(|(best, at)| sum > best || (sum == best && lot(position) > lot(at)));
+                if wins && demand.fits(self.alive.slot(position)) {
+                    chosen = Some((sum, position));
+                }
+            }
+            let Some((_, position)) = chosen else {
+                self.again.push(index);
+                continue;
+            };
+            answer.push(BoundTask::new(task, self.alive.take(position, demand)));
+            gate.take(pass, demand.vcores);
+        }
+        if self.drawn > 0 {
+            for (&sum, &position) in sums.iter().zip(positions) {
+                if self.alive.slot(position).slots > 0 {
+                    self.best.offer(sum, position);
+                }
+            }
+        }
+        Ok(())
+    }
+}
