@@ -79,7 +79,7 @@ macro_rules! element {
 element!(u8 = 1, u32 = 2, i32 = 3, u64 = 4, f32 = 5);
 
 /// An owned block. Immutable once finished; share it with an `Arc`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     words: Vec<u64>,
 }
@@ -124,6 +124,54 @@ impl BlockWriter {
         words.push(0);
         words.resize(HEADER_WORDS + ENTRY_WORDS * usize::from(columns), 0);
         Self { words, columns }
+    }
+
+    /// Opens a finished block again: keeps its first `words` words and the columns that lie in them.
+    #[must_use]
+    pub fn reopen(block: Block, words: usize) -> Self {
+        let mut kept = block.words;
+        kept.truncate(words);
+        let columns = kept.first().map_or(0, |head| (head >> 48) as u16);
+        for column in 0..usize::from(columns) {
+            let entry = HEADER_WORDS + ENTRY_WORDS * column;
+            if kept[entry] as u32 as usize >= words {
+                kept[entry..entry + ENTRY_WORDS].fill(0);
+            }
+        }
+        Self { words: kept, columns }
+    }
+
+    /// Words written so far.
+    #[must_use]
+    pub fn len_words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// A column that was put before, to change it in place; empty when there is none of this type.
+    pub fn column_mut<T: Element>(&mut self, column: u16) -> &mut [T] {
+        let entry = HEADER_WORDS + ENTRY_WORDS * usize::from(column);
+        if column >= self.columns || (self.words[entry] >> 32) as u32 != T::TAG {
+            return &mut [];
+        }
+        let (start, length) = (self.words[entry] as u32 as usize, self.words[entry + 1] as usize);
+        let words = (length * size_of::<T>()).div_ceil(8);
+        &mut bytemuck::cast_slice_mut::<u64, T>(&mut self.words[start..start + words])[..length]
+    }
+
+    /// As [`BlockWriter::put`], of values that need not lie in a slice.
+    ///
+    /// # Panics
+    /// As [`BlockWriter::put`].
+    pub fn put_each<T: Element>(&mut self, column: u16, values: impl ExactSizeIterator<Item = T>) {
+        assert!(column < self.columns, "column {column} is outside the directory of {}", self.columns);
+        let offset = u32::try_from(self.words.len()).expect("a block of at most 2^32 words");
+        let length = values.len();
+        self.words.resize(self.words.len() + (length * size_of::<T>()).div_ceil(8), 0);
+        let target = bytemuck::cast_slice_mut::<u64, T>(&mut self.words[offset as usize..]);
+        target.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        let entry = HEADER_WORDS + ENTRY_WORDS * usize::from(column);
+        self.words[entry] = u64::from(offset) | (u64::from(T::TAG) << 32);
+        self.words[entry + 1] = length as u64;
     }
 
     /// Appends a column. An empty column is the same as none.
@@ -307,6 +355,25 @@ mod tests {
         assert_eq!(view.string(3, 4, 1), "");
         assert_eq!(view.string(3, 4, 2), "long-name");
         assert_eq!(view.string(3, 4, 3), "");
+    }
+
+    #[test]
+    fn a_block_opened_again_keeps_what_it_is_told_to() {
+        let mut w = BlockWriter::new(BlockKind::Stage, 5);
+        w.put(0, &[1u32, 2, 3]);
+        let head = w.len_words();
+        w.put_each(1, [9u32, 8, 7].into_iter());
+        let block = w.finish();
+        let view = BlockView::parse(block.words(), BlockKind::Stage).unwrap();
+        assert_eq!(view.column::<u32>(1), &[9, 8, 7]);
+        let mut w = BlockWriter::reopen(block, head);
+        w.column_mut::<u32>(0)[2] = 5;
+        assert!(w.column_mut::<u64>(0).is_empty() && w.column_mut::<u32>(1).is_empty());
+        w.put(2, &[7u64]);
+        let block = w.finish();
+        let view = BlockView::parse(block.words(), BlockKind::Stage).unwrap();
+        assert_eq!((view.column::<u32>(0), view.column::<u64>(2)), (&[1, 2, 5][..], &[7][..]));
+        assert!(view.column::<u32>(1).is_empty(), "not kept");
     }
 
     #[test]

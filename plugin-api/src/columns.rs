@@ -78,6 +78,10 @@ pub mod round {
     pub const RUN_LENGTH: u16 = 23;
     pub const STAGE_RUNNING: u16 = 24;
     pub const STAGE_RUNNABLE_SINCE_US: u16 = 25;
+    /// One row an executor with free vcores: its place, ascending. Complete where `FREE_TOTAL` is there.
+    pub const FREE_EXECUTORS: u16 = 26;
+    /// One row: free vcores of all executors. May be absent.
+    pub const FREE_TOTAL: u16 = 27;
     pub const COUNT: u16 = 32;
 }
 

@@ -141,20 +141,17 @@ impl<'a> Observations<'a> {
 /// Writes a batch of happenings as a block; for hosts and test kits.
 #[must_use]
 pub fn encode(batch: &[Observation]) -> Block {
-    fn column<T>(batch: &[Observation], of: impl Fn(&Observation) -> T) -> Vec<T> {
-        batch.iter().map(of).collect()
-    }
     let mut w = BlockWriter::new(BlockKind::Observations, col::COUNT);
-    w.put(col::KIND, &column(batch, |o| o.kind.to_raw()));
-    w.put(col::EXECUTOR_UID, &column(batch, |o| o.executor.0));
-    w.put(col::JOB_KEY, &column(batch, |o| o.job_key));
-    w.put(col::STAGE_NUMBER, &column(batch, |o| o.stage_number));
-    w.put(col::TASK, &column(batch, |o| o.task));
-    w.put(col::AT_US, &column(batch, |o| o.at_us));
-    w.put(col::DURATION_US, &column(batch, |o| o.duration_us));
-    w.put(col::QUEUE_WAIT_US, &column(batch, |o| o.queue_wait_us));
-    w.put(col::LOCAL_BYTES, &column(batch, |o| o.local_bytes));
-    w.put(col::REMOTE_BYTES, &column(batch, |o| o.remote_bytes));
+    w.put_each(col::KIND, batch.iter().map(|o| o.kind.to_raw()));
+    w.put_each(col::EXECUTOR_UID, batch.iter().map(|o| o.executor.0));
+    w.put_each(col::JOB_KEY, batch.iter().map(|o| o.job_key));
+    w.put_each(col::STAGE_NUMBER, batch.iter().map(|o| o.stage_number));
+    w.put_each(col::TASK, batch.iter().map(|o| o.task));
+    w.put_each(col::AT_US, batch.iter().map(|o| o.at_us));
+    w.put_each(col::DURATION_US, batch.iter().map(|o| o.duration_us));
+    w.put_each(col::QUEUE_WAIT_US, batch.iter().map(|o| o.queue_wait_us));
+    w.put_each(col::LOCAL_BYTES, batch.iter().map(|o| o.local_bytes));
+    w.put_each(col::REMOTE_BYTES, batch.iter().map(|o| o.remote_bytes));
     w.finish()
 }
 

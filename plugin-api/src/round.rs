@@ -207,7 +207,10 @@ impl<'a> RunningJobs<'a> {
     /// The right capacity for the answer.
     #[must_use]
     pub fn bindable(&self) -> usize {
-        let free: u64 = self.executors().free_vcores().iter().map(|&v| u64::from(v)).sum();
+        let free: u64 = match self.round.column::<u64>(round::FREE_TOTAL).first() {
+            Some(&total) => total,
+            None => self.executors().free_vcores().iter().map(|&v| u64::from(v)).sum(),
+        };
         usize::try_from(free.min(self.pending_tasks())).unwrap_or(usize::MAX)
     }
 
@@ -216,6 +219,16 @@ impl<'a> RunningJobs<'a> {
         let executors = self.executors();
         let memory = executors.free_memory_mib();
         into.clear();
+        if !self.round.column::<u64>(round::FREE_TOTAL).is_empty() {
+            // The round lists who has something free.
+            let (listed, free) = (self.round.column::<u32>(round::FREE_EXECUTORS), executors.free_vcores());
+            into.extend(listed.iter().map(|&i| AvailableTaskSlots {
+                executor: ExecutorId(i),
+                slots: free.get(i as usize).copied().unwrap_or(0),
+                memory_mib: memory.get(i as usize).copied().unwrap_or(0),
+            }));
+            return;
+        }
         into.reserve(executors.len());
         into.extend(executors.free_vcores().iter().enumerate().filter(|&(_, &free)| free > 0).map(|(i, &free)| {
             AvailableTaskSlots {

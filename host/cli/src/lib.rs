@@ -38,6 +38,8 @@ enum Command {
     Demo(commands::demo::Demo),
     /// Host the policies of a directory over the embedded cluster.
     Run(commands::run::Run),
+    /// What policies do to a workload, in virtual time, with the files that will be deployed.
+    Evaluate(commands::evaluate::Evaluate),
     /// Every policy found in a directory: name, version, kind, file, hash, state.
     List(commands::list::List),
     /// Judge plugin files in a process of their own, without touching any running host.
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(demo) => demo.execute(),
         Command::Run(run) => run.execute(),
+        Command::Evaluate(evaluate) => evaluate.execute(),
         Command::List(list) => list.execute(),
         Command::Check(check) => check.execute(),
         Command::Switch(switch) => switch.execute(),

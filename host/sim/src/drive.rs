@@ -46,7 +46,7 @@ pub(crate) struct Driver<'a, B: Binder> {
     progress: Option<&'a Progress>,
     events: Option<EventLog>,
     fallback_rounds: u64,
-    latency_us: Histogram<u64>,
+    latency_ns: Histogram<u64>,
     by_policy: BTreeMap<String, PolicyCounts>,
 }
 
@@ -58,8 +58,8 @@ impl<'a, B: Binder> Driver<'a, B> {
         events: Option<EventLog>,
         retry: Retry,
     ) -> Self {
-        let (latency_us, by_policy) = (histogram(), BTreeMap::new());
-        Self { cluster, retry, binder, progress, events, fallback_rounds: 0, latency_us, by_policy }
+        let (latency_ns, by_policy) = (histogram(), BTreeMap::new());
+        Self { cluster, retry, binder, progress, events, fallback_rounds: 0, latency_ns, by_policy }
     }
 
     /// When the cluster must be looked at next: an event, or time to ask again. `None` when nothing is to come.
@@ -91,7 +91,7 @@ impl<'a, B: Binder> Driver<'a, B> {
         let round = self.cluster.begin_round();
         let asked = Instant::now();
         let answer = self.binder.bind(round).await;
-        record(&mut self.latency_us, u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+        record(&mut self.latency_ns, u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let applied = self.cluster.apply(answer.rows());
         self.fallback_rounds += u64::from(answer.fallback());
         let counts = match self.by_policy.get_mut(answer.policy()) {
@@ -126,7 +126,7 @@ impl<'a, B: Binder> Driver<'a, B> {
             rounds: self.cluster.rounds(),
             fallback_rounds: self.fallback_rounds,
             counts: self.cluster.audit(),
-            round_latency_us: self.latency_us,
+            round_latency_ns: self.latency_ns,
             by_policy: self.by_policy,
             oldest_wait_us: self.cluster.oldest_wait_us(),
             metrics: self.cluster.metrics(),

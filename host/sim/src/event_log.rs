@@ -4,7 +4,8 @@
 //! ```json
 //! {"t_us":0,"event":"started","job":"j1","stage":0,"task":0,"executor":"e0"}
 //! ```
-//! `event` is `submitted`, `bound`, `started` or `finished`; `requeued` for a task whose executor went away;
+//! `event` is `submitted`, `bound`, `started` or `finished`; `failed` for an attempt that failed, `requeued` for a
+//! task whose executor went away (either is pending again);
 //! `executor-lost` or `executor-joined`. What does not apply is `null`.
 
 use std::fmt;
@@ -72,6 +73,7 @@ fn line<'a>(cluster: &'a Cluster, happening: &Happening) -> Line<'a> {
             HappeningKind::Bound => "bound",
             HappeningKind::Started => "started",
             HappeningKind::Finished => "finished",
+            HappeningKind::Failed => "failed",
             HappeningKind::Requeued => "requeued",
             HappeningKind::ExecutorLost => "executor-lost",
             HappeningKind::ExecutorJoined => "executor-joined",

@@ -56,6 +56,7 @@
 pub mod bind;
 pub mod cluster;
 mod drive;
+pub mod evaluate;
 pub mod event_log;
 mod hosted;
 pub mod limits;

@@ -21,6 +21,12 @@ pub const MAX_VCORES: u32 = 1 << 20;
 /// Latest submission and longest task, in microseconds: ten years, so that sums stay far from overflow.
 pub const MAX_TIME_US: u64 = 315_360_000_000_000;
 
+/// Attempts of one task that the workload may let fail.
+pub const MAX_FAILURES_PER_TASK: usize = 1000;
+
+/// Outages that `--faults random:…` plans at most.
+pub const MAX_PLANNED_OUTAGES: usize = 1_000_000;
+
 /// Slowest executor: a relative speed.
 pub const MIN_EXECUTOR_SPEED: f32 = 0.001;
 
@@ -52,7 +58,7 @@ pub const MAX_RETRY_WALL: Duration = Duration::from_secs(1);
 pub const MAX_LAG_WALL: Duration = Duration::from_millis(50);
 
 /// Steps that a run takes before it lets other tasks of its runtime go ahead.
-pub const STEPS_PER_YIELD: u32 = 64;
+pub const STEPS_PER_YIELD: u32 = 1024;
 
 /// Slowest real-time run: virtual seconds per wall second.
 pub const MIN_SPEED: f64 = 0.001;

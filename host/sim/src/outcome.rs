@@ -33,8 +33,8 @@ pub struct Outcome {
     pub fallback_rounds: u64,
     /// What became of the tasks, counted task by task.
     pub counts: TaskCounts,
-    /// What rounds took, from the question to the answer, in wall microseconds.
-    pub round_latency_us: Histogram<u64>,
+    /// What rounds took, from the question to the answer, in wall nanoseconds.
+    pub round_latency_ns: Histogram<u64>,
     /// Rounds answered and tasks started, by policy.
     pub by_policy: BTreeMap<String, PolicyCounts>,
     /// The longest that any task had waited at the end, started or not, in virtual microseconds.
@@ -55,7 +55,7 @@ impl Outcome {
             tasks_lost: self.counts.lost,
             tasks_duplicated: self.counts.duplicated,
             fallback_rounds: self.fallback_rounds,
-            round_latency_us: LatencyUs::of(&self.round_latency_us),
+            round_latency_us: LatencyUs::of(&self.round_latency_ns),
             swaps,
             refusals,
             by_policy: self.by_policy.clone(),

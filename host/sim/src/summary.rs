@@ -48,14 +48,14 @@ pub struct LatencyUs {
 }
 
 impl LatencyUs {
-    /// The percentiles of a histogram of microseconds, to three digits.
+    /// The percentiles of a histogram of nanoseconds, to three digits, in whole microseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
+        let at = |quantile| histogram.value_at_quantile(quantile) / 1000;
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() / 1000 }
     }
 }
 

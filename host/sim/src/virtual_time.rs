@@ -1,6 +1,7 @@
 //! A run as fast as possible: time jumps from event to event. With a binder that answers the same rounds with the same
 //! rows, the same workload and seed give the same outcome and the same event log, byte by byte.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bind::Binder;
@@ -9,6 +10,7 @@ use crate::drive::{Driver, Retry, RunError};
 use crate::event_log::EventLog;
 use crate::limits;
 use crate::outcome::{End, Outcome};
+use crate::progress::Progress;
 
 /// How to run.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub struct VirtualTimeOptions {
     pub events: Option<EventLog>,
     /// Ends the run at this virtual time in microseconds; whatever is left then is unfinished.
     pub until_us: Option<u64>,
+    /// Where to tell how it is doing.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// Runs the workload to its end, or until nothing can happen any more.
@@ -28,7 +32,7 @@ pub struct VirtualTimeOptions {
 /// When the event log cannot be written.
 pub async fn run<B: Binder>(cluster: Cluster, binder: &B, options: VirtualTimeOptions) -> Result<Outcome, RunError> {
     let retry = Retry::new(limits::IDLE_RETRY_US, limits::MAX_IDLE_RETRY_US);
-    let mut driver = Driver::new(cluster, binder, None, options.events, retry);
+    let mut driver = Driver::new(cluster, binder, options.progress.as_deref(), options.events, retry);
     let mut steps = 0u32;
     let end = loop {
         if driver.cluster.is_done() {

@@ -3,10 +3,12 @@
 //! What does not change is built once and shared: a [`Roster`] until the set of executors changes, a [`StageTasks`] for
 //! the life of its stage. A [`Round`] refers to them and costs O(executors + jobs + stages + runs of pending tasks).
 
+mod executors;
 mod roster;
 mod round;
 mod stage;
 
+pub use executors::ExecutorRows;
 pub use roster::{ExecutorSpec, Roster, UidTable};
 pub use round::{Clock, JobRow, Round, RoundBuilder, StageRefs, StageRow};
 pub use stage::{StageTasks, TaskSpec, key_hash};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Roster, StageTasks};
+use super::{ExecutorRows, Roster, StageTasks};
 use crate::abi::RawBlock;
 use crate::block::{Block, BlockKind, BlockWriter};
 use crate::columns::round;
@@ -67,7 +67,8 @@ pub struct RoundBuilder {
     free_memory_mib: Vec<u64>,
     running_tasks: Vec<u32>,
     load: Vec<f32>,
-    tenants: Vec<(String, u64, u64)>,
+    tenant_names: String,
+    tenants: Vec<(std::ops::Range<usize>, u64, u64)>,
     ids: String,
     jobs: Vec<JobEntry>,
     stages: Vec<StageEntry>,
@@ -111,7 +112,9 @@ impl RoundBuilder {
 
     /// Adds a tenant with what its running tasks hold. Add each tenant once.
     pub fn tenant(&mut self, name: &str, vcores_in_use: u64, memory_mib_in_use: u64) -> TenantId {
-        self.tenants.push((name.to_owned(), vcores_in_use, memory_mib_in_use));
+        let from = self.tenant_names.len();
+        self.tenant_names.push_str(name);
+        self.tenants.push((from..self.tenant_names.len(), vcores_in_use, memory_mib_in_use));
         TenantId::from_index(self.tenants.len() - 1)
     }
 
@@ -150,6 +153,35 @@ impl RoundBuilder {
     /// If the executor rows do not match the roster, or the listed stages hold 2^32 tasks or more.
     pub fn finish(&mut self, roster: &Arc<Roster>, clock: Clock) -> Arc<Round> {
         assert_eq!(self.free_vcores.len(), roster.len(), "one row of free vcores an executor");
+        let ids = self.order();
+        let mut w = BlockWriter::new(BlockKind::Round, round::COUNT);
+        w.put(round::CLOCK, &[clock.now_us, clock.seed, clock.number]);
+        w.put(round::FREE_VCORES, &self.free_vcores);
+        w.put(round::FREE_MEMORY_MIB, &self.free_memory_mib);
+        w.put(round::RUNNING_TASKS, &self.running_tasks);
+        w.put(round::LOAD, &self.load);
+        let mut stages = Vec::with_capacity(self.stages.len());
+        self.put_rest(&mut w, &mut stages, &ids);
+        let (body, roster) = (w.finish(), Arc::clone(roster));
+        self.clear(ids);
+        Arc::new(Round { roster, body, stages, clock })
+    }
+
+    /// As [`RoundBuilder::finish`], with executor rows that are kept from round to round; rows given to the builder
+    /// itself are ignored.
+    ///
+    /// # Panics
+    /// As [`RoundBuilder::finish`].
+    pub fn finish_with(&mut self, rows: &mut ExecutorRows, roster: &Arc<Roster>, clock: Clock) -> Arc<Round> {
+        assert_eq!(rows.len(), roster.len(), "one row of free vcores an executor");
+        let ids = self.order();
+        let round = rows.close(roster, clock, |w, stages| self.put_rest(w, stages, &ids));
+        self.clear(ids);
+        round
+    }
+
+    /// Puts jobs into the contract's order; returns the text of their ids.
+    fn order(&mut self) -> String {
         let ids = std::mem::take(&mut self.ids);
         self.jobs.retain(|j| !j.stages.is_empty());
         let key = |j: &JobEntry| (std::cmp::Reverse(j.priority), j.submit_us, j.id.clone());
@@ -160,75 +192,56 @@ impl RoundBuilder {
         if !self.jobs.is_sorted_by(|a, b| order(a, b).is_le()) {
             self.jobs.sort_by(order);
         }
-        let mut w = BlockWriter::new(BlockKind::Round, round::COUNT);
-        w.put(round::CLOCK, &[clock.now_us, clock.seed, clock.number]);
-        w.put(round::FREE_VCORES, &self.free_vcores);
-        w.put(round::FREE_MEMORY_MIB, &self.free_memory_mib);
-        w.put(round::RUNNING_TASKS, &self.running_tasks);
-        w.put(round::LOAD, &self.load);
-        w.put_strings(round::TENANT_OFFSETS, round::TENANT_BYTES, self.tenants.iter().map(|t| &t.0));
-        w.put(round::TENANT_VCORES_IN_USE, &self.tenants.iter().map(|t| t.1).collect::<Vec<_>>());
-        w.put(round::TENANT_MEMORY_MIB_IN_USE, &self.tenants.iter().map(|t| t.2).collect::<Vec<_>>());
-        self.put_jobs(&mut w, &ids);
-        let stages = self.put_stages(&mut w);
-        let (body, roster) = (w.finish(), Arc::clone(roster));
-        self.clear(ids);
-        Arc::new(Round { roster, body, stages, clock })
+        ids
+    }
+
+    /// Everything but clock and executors.
+    fn put_rest(&self, w: &mut BlockWriter, stages: &mut Vec<Arc<StageTasks>>, ids: &str) {
+        // Names stand one after another, so their ends are the offsets.
+        let ends = self.tenants.iter().map(|t| t.0.end as u32);
+        w.put_each(round::TENANT_OFFSETS, Offsets::new(ends));
+        w.put(round::TENANT_BYTES, self.tenant_names.as_bytes());
+        w.put_each(round::TENANT_VCORES_IN_USE, self.tenants.iter().map(|t| t.1));
+        w.put_each(round::TENANT_MEMORY_MIB_IN_USE, self.tenants.iter().map(|t| t.2));
+        self.put_jobs(w, ids);
+        self.put_stages(w, stages);
     }
 
     fn put_jobs(&self, w: &mut BlockWriter, ids: &str) {
-        fn column<T>(jobs: &[JobEntry], of: impl Fn(&JobEntry) -> T) -> Vec<T> {
-            jobs.iter().map(of).collect()
-        }
-        w.put(round::JOB_KEY, &column(&self.jobs, |j| j.key));
-        w.put_strings(round::JOB_ID_OFFSETS, round::JOB_ID_BYTES, self.jobs.iter().map(|j| &ids[j.id.clone()]));
-        w.put(round::JOB_TENANT, &column(&self.jobs, |j| j.tenant.0));
-        w.put(round::JOB_PRIORITY, &column(&self.jobs, |j| j.priority));
-        w.put(round::JOB_SUBMIT_US, &column(&self.jobs, |j| j.submit_us));
-        w.put(round::JOB_VCORES_IN_USE, &column(&self.jobs, |j| j.vcores_in_use));
-        let mut offsets = vec![0u32];
-        offsets.extend(self.jobs.iter().scan(0u32, |sum, j| {
-            *sum += j.stages.len() as u32;
-            Some(*sum)
-        }));
-        w.put(round::JOB_STAGES, &offsets);
+        let jobs = || self.jobs.iter();
+        w.put_each(round::JOB_KEY, jobs().map(|j| j.key));
+        w.put_strings(round::JOB_ID_OFFSETS, round::JOB_ID_BYTES, jobs().map(|j| &ids[j.id.clone()]));
+        w.put_each(round::JOB_TENANT, jobs().map(|j| j.tenant.0));
+        w.put_each(round::JOB_PRIORITY, jobs().map(|j| j.priority));
+        w.put_each(round::JOB_SUBMIT_US, jobs().map(|j| j.submit_us));
+        w.put_each(round::JOB_VCORES_IN_USE, jobs().map(|j| j.vcores_in_use));
+        w.put_each(round::JOB_STAGES, Offsets::new(running_sum(jobs().map(|j| j.stages.len() as u32))));
     }
 
-    fn put_stages(&self, w: &mut BlockWriter) -> Vec<Arc<StageTasks>> {
-        let n = self.stages.len();
-        let (mut numbers, mut jobs, mut pending) =
-            (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
-        let (mut running, mut since) = (Vec::with_capacity(n), Vec::with_capacity(n));
-        let (mut bases, mut offsets) = (vec![0u32], vec![0u32]);
-        let (mut starts, mut lengths) = (Vec::with_capacity(self.runs.len()), Vec::with_capacity(self.runs.len()));
-        let mut blocks = Vec::with_capacity(n);
-        for (at, job) in self.jobs.iter().enumerate() {
-            for entry in &self.stages[job.stages.clone()] {
-                numbers.push(entry.row.number);
-                jobs.push(at as u32);
-                pending.push(entry.row.pending);
-                running.push(entry.row.running);
-                since.push(entry.row.runnable_since_us);
-                let base = bases.last().copied().unwrap_or(0);
-                bases.push(base.checked_add(entry.row.tasks.len()).expect("less than 2^32 tasks in a round"));
-                for &(start, length) in &self.runs[entry.runs.clone()] {
-                    starts.push(start);
-                    lengths.push(length);
-                }
-                offsets.push(starts.len() as u32);
-                blocks.push(Arc::clone(&entry.row.tasks));
-            }
-        }
-        w.put(round::STAGE_NUMBER, &numbers);
-        w.put(round::STAGE_JOB, &jobs);
-        w.put(round::STAGE_TASK_BASE, &bases);
-        w.put(round::STAGE_PENDING, &pending);
-        w.put(round::STAGE_RUNNING, &running);
-        w.put(round::STAGE_RUNNABLE_SINCE_US, &since);
-        w.put(round::STAGE_RUNS, &offsets);
-        w.put(round::RUN_START, &starts);
-        w.put(round::RUN_LENGTH, &lengths);
-        blocks
+    fn put_stages(&self, w: &mut BlockWriter, blocks: &mut Vec<Arc<StageTasks>>) {
+        let ordered = || {
+            let stages = self.jobs.iter().enumerate().flat_map(|(at, job)| job.stages.clone().map(move |s| (at, s)));
+            Counted { rows: stages.map(|(at, s)| (at as u32, &self.stages[s])), left: self.stages.len() }
+        };
+        let lengths = ordered().map(|(_, e)| e.row.tasks.len());
+        let all: u64 = lengths.map(u64::from).sum();
+        assert!(all < 1 << 32, "less than 2^32 tasks in a round");
+        w.put_each(round::STAGE_NUMBER, ordered().map(|(_, e)| e.row.number));
+        w.put_each(round::STAGE_JOB, ordered().map(|(at, _)| at));
+        let lengths = ordered().map(|(_, e)| e.row.tasks.len());
+        w.put_each(round::STAGE_TASK_BASE, Offsets::new(running_sum(lengths)));
+        w.put_each(round::STAGE_PENDING, ordered().map(|(_, e)| e.row.pending));
+        w.put_each(round::STAGE_RUNNING, ordered().map(|(_, e)| e.row.running));
+        w.put_each(round::STAGE_RUNNABLE_SINCE_US, ordered().map(|(_, e)| e.row.runnable_since_us));
+        let runs = ordered().map(|(_, e)| e.runs.len() as u32);
+        w.put_each(round::STAGE_RUNS, Offsets::new(running_sum(runs)));
+        let runs = || {
+            let runs = ordered().flat_map(|(_, e)| &self.runs[e.runs.clone()]);
+            Counted { rows: runs, left: self.runs.len() }
+        };
+        w.put_each(round::RUN_START, runs().map(|r| r.0));
+        w.put_each(round::RUN_LENGTH, runs().map(|r| r.1));
+        blocks.extend(ordered().map(|(_, e)| Arc::clone(&e.row.tasks)));
     }
 
     fn clear(&mut self, mut ids: String) {
@@ -239,11 +252,69 @@ impl RoundBuilder {
         self.running_tasks.clear();
         self.load.clear();
         self.tenants.clear();
+        self.tenant_names.clear();
         self.jobs.clear();
         self.stages.clear();
         self.runs.clear();
     }
 }
+
+/// Ends as offsets: a zero before them.
+struct Offsets<I> {
+    first: Option<u32>,
+    ends: I,
+}
+
+impl<I: ExactSizeIterator<Item = u32>> Offsets<I> {
+    fn new(ends: I) -> Self {
+        Self { first: Some(0), ends }
+    }
+}
+
+impl<I: ExactSizeIterator<Item = u32>> Iterator for Offsets<I> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        self.first.take().or_else(|| self.ends.next())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let n = self.ends.len() + usize::from(self.first.is_some());
+        (n, Some(n))
+    }
+}
+
+impl<I: ExactSizeIterator<Item = u32>> ExactSizeIterator for Offsets<I> {}
+
+fn running_sum(lengths: impl ExactSizeIterator<Item = u32>) -> impl ExactSizeIterator<Item = u32> {
+    let mut sum = 0u32;
+    lengths.map(move |length| {
+        sum += length;
+        sum
+    })
+}
+
+/// Rows whose number is known though their iterator does not say so.
+struct Counted<I> {
+    rows: I,
+    left: usize,
+}
+
+impl<I: Iterator> Iterator for Counted<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        let row = self.rows.next()?;
+        self.left -= 1;
+        Some(row)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Counted<I> {}
 
 /// Time, seed and number of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -269,6 +340,23 @@ pub struct Round {
 pub type StageRefs<'a> = SmallVec<[RawBlock<'a>; 8]>;
 
 impl Round {
+    pub(super) fn new(roster: Arc<Roster>, body: Block, stages: Vec<Arc<StageTasks>>, clock: Clock) -> Self {
+        Self { roster, body, stages, clock }
+    }
+
+    /// Takes the block out, to be put back changed.
+    pub(super) fn take_body(&mut self) -> Block {
+        std::mem::take(&mut self.body)
+    }
+
+    pub(super) fn stages_mut(&mut self) -> &mut Vec<Arc<StageTasks>> {
+        &mut self.stages
+    }
+
+    pub(super) fn set(&mut self, body: Block, clock: Clock) {
+        (self.body, self.clock) = (body, clock);
+    }
+
     /// The roster that the executor numbers of this round refer to.
     #[must_use]
     pub fn roster(&self) -> &Arc<Roster> {

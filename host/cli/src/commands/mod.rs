@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod chronicle;
 pub(crate) mod demo;
+pub(crate) mod evaluate;
 pub(crate) mod list;
 pub(crate) mod placement;
 pub(crate) mod progress;

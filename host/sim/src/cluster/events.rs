@@ -13,6 +13,7 @@ impl Cluster {
     /// `to_us` changes nothing.
     pub fn advance_to(&mut self, to_us: u64) {
         while let Some((at_us, due)) = self.agenda.pop(to_us) {
+            self.accrue(at_us);
             match due {
                 Due::Arrival { job } => self.arrive(at_us, job),
                 Due::End { slot, seq } => self.end(at_us, slot, seq),
@@ -21,6 +22,14 @@ impl Cluster {
             }
         }
         self.now_us = self.now_us.max(to_us);
+        self.accrue(self.now_us);
+    }
+
+    /// Adds up what grows with time, before anything changes.
+    fn accrue(&mut self, at_us: u64) {
+        self.shares.accrue(at_us);
+        self.metrics.job_us += u128::from(at_us.saturating_sub(self.accrued_us)) * u128::from(self.unfinished_jobs);
+        self.accrued_us = self.accrued_us.max(at_us);
     }
 
     fn arrive(&mut self, at_us: u64, index: u32) {
@@ -68,6 +77,7 @@ impl Cluster {
             }
             stage.open(tasks, &mut self.executors, at_us);
             self.pending += tasks.len() as u64;
+            self.shares.wants(self.tenant_of[index as usize], tasks.len() as u64);
             if state.set_ready(at) {
                 self.active.insert(self.ranks[index as usize], index);
             }
@@ -81,6 +91,9 @@ impl Cluster {
         // Gone when its executor went away before.
         let Some(run) = self.running.remove(slot, seq) else { return };
         self.release(&run);
+        if run.fails {
+            return self.retry(at_us, &run, HappeningKind::Failed);
+        }
         self.metrics.accrue(at_us, self.executors.alive_vcores());
         self.metrics.last_finish_us = self.metrics.last_finish_us.max(at_us);
         let held = u128::from(at_us - run.started_us) * u128::from(run.vcores);
@@ -143,6 +156,12 @@ impl Cluster {
     fn requeue(&mut self, at_us: u64, slot: u32, seq: u64) {
         let Some(run) = self.running.remove(slot, seq) else { return };
         self.release(&run);
+        self.retry(at_us, &run, HappeningKind::Requeued);
+    }
+
+    /// An attempt has come to nothing: the task is pending again.
+    fn retry(&mut self, at_us: u64, run: &RunningTask, why: HappeningKind) {
+        self.metrics.retries += 1;
         self.metrics.wasted_vcore_us += u128::from(at_us.saturating_sub(run.started_us)) * u128::from(run.vcores);
         let state = self.jobs[run.job as usize].as_deref_mut().expect("a running task's job is there");
         let stage = state.stage_mut(run.stage);
@@ -152,9 +171,16 @@ impl Cluster {
             self.active.insert(self.ranks[run.job as usize], run.job);
         }
         self.pending += 1;
+        self.shares.wants(self.tenant_of[run.job as usize], 1);
         self.ledger.broke(key, run.task);
+        if why == HappeningKind::Failed {
+            let mut observation = self.observation(ObservationKind::Failed, run, number, at_us);
+            observation.duration_us = at_us - run.started_us;
+            self.observations.push(observation);
+        }
         let task = TaskRef { job: run.job, stage: number, task: run.task };
-        self.note(at_us, HappeningKind::Requeued, Some(task), Some(run.executor));
+        self.note(at_us, why, Some(task), Some(run.executor));
+        self.changed = true;
     }
 
     fn join(&mut self, at_us: u64, executor: u32) {
@@ -173,6 +199,7 @@ impl Cluster {
     fn release(&mut self, run: &RunningTask) {
         self.executors.give_back(run.executor, run.vcores, run.memory_mib);
         let tenant = &mut self.tenants[self.tenant_of[run.job as usize] as usize];
+        self.shares.ends(self.tenant_of[run.job as usize], run.vcores);
         tenant.vcores_in_use -= u64::from(run.vcores);
         tenant.memory_mib_in_use -= u64::from(run.memory_mib);
         if let Some(state) = self.jobs[run.job as usize].as_deref_mut() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{ExecutorSpec, Roster, RoundBuilder, UidTable};
+use policy_plugin_api::assemble::{Clock, ExecutorRows, ExecutorSpec, Roster, Round, RoundBuilder, UidTable};
 use policy_plugin_api::{ExecutorId, ExecutorUid};
 
 /// All executors, there or not, by name; an executor's index is its lasting number ([`ExecutorUid`]).
@@ -16,12 +16,15 @@ pub(super) struct Executors {
     running: Vec<u32>,
     /// Index by position in the roster, which holds those that are there.
     listed: Vec<u32>,
+    /// Position in the roster by index; `u32::MAX` for those that are gone.
+    place: Vec<u32>,
+    /// What rounds say of those that are there.
+    rows: ExecutorRows,
     roster: Arc<Roster>,
     uids: UidTable,
     accounts_memory: bool,
     free_total: u64,
     alive_vcores: u64,
-    scratch: (Vec<u32>, Vec<u64>, Vec<u32>),
 }
 
 impl Executors {
@@ -31,21 +34,24 @@ impl Executors {
         let mut uids = UidTable::default();
         let roster = Roster::new(&specs, &mut uids);
         let total = specs.iter().map(|e| u64::from(e.vcores)).sum();
-        Self {
+        let mut this = Self {
             speeds: specs.iter().map(|e| decimal(e.speed)).collect(),
             alive: vec![true; specs.len()],
             free_vcores: specs.iter().map(|e| e.vcores).collect(),
             free_memory_mib: specs.iter().map(|e| e.memory_mib).collect(),
             running: vec![0; specs.len()],
             listed: (0..specs.len() as u32).collect(),
+            place: (0..specs.len() as u32).collect(),
+            rows: ExecutorRows::default(),
             accounts_memory: specs.iter().any(|e| e.memory_mib > 0),
             free_total: total,
             alive_vcores: total,
-            scratch: Default::default(),
             roster,
             uids,
             specs,
-        }
+        };
+        this.refill();
+        this
     }
 
     pub(super) fn find(&self, name: &str) -> Option<u32> {
@@ -61,10 +67,6 @@ impl Executors {
         self.uids.uid(name)
     }
 
-    pub(super) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
-    }
-
     /// The index of what a round calls `id`.
     pub(super) fn at(&self, id: ExecutorId) -> Option<u32> {
         self.listed.get(id.index()).copied()
@@ -72,6 +74,12 @@ impl Executors {
 
     pub(super) fn speed(&self, index: u32) -> f64 {
         self.speeds[index as usize]
+    }
+
+    /// Whether two executors are known to stand in one rack. A number that is not of the cluster stands in none.
+    pub(super) fn same_rack(&self, a: u32, b: u32) -> bool {
+        let rack = |i: u32| self.specs.get(i as usize).and_then(|e| e.rack.as_deref());
+        rack(a).is_some() && rack(a) == rack(b)
     }
 
     pub(super) fn accounts_memory(&self) -> bool {
@@ -99,6 +107,7 @@ impl Executors {
         self.free_memory_mib[i] -= memory;
         self.running[i] += 1;
         self.free_total -= u64::from(vcores);
+        self.tell(i);
         true
     }
 
@@ -110,6 +119,13 @@ impl Executors {
         self.running[i] -= 1;
         self.free_total += u64::from(vcores);
         debug_assert!(self.free_vcores[i] <= self.specs[i].vcores, "more given back than taken");
+        self.tell(i);
+    }
+
+    /// Keeps the rows of rounds in step with an executor that is there.
+    #[inline]
+    fn tell(&mut self, i: usize) {
+        self.rows.set(self.place[i] as usize, self.free_vcores[i], self.free_memory_mib[i], self.running[i]);
     }
 
     /// The executor goes away; everything taken of it must have been given back. `false` when it was not there.
@@ -145,34 +161,26 @@ impl Executors {
         self.listed = (0..self.specs.len() as u32).filter(|&i| self.alive[i as usize]).collect();
         let specs: Vec<_> = self.listed.iter().map(|&i| self.specs[i as usize].clone()).collect();
         self.roster = Roster::new(&specs, &mut self.uids);
+        self.place.fill(u32::MAX);
+        self.listed.iter().enumerate().for_each(|(at, &i)| self.place[i as usize] = at as u32);
+        self.refill();
     }
 
-    /// Fills in a round's executor rows.
-    pub(super) fn fill(&mut self, round: &mut RoundBuilder) {
-        if self.listed.len() == self.specs.len() {
-            round.free_vcores(&self.free_vcores).running_tasks(&self.running);
-            if self.accounts_memory {
-                round.free_memory_mib(&self.free_memory_mib);
-            }
-            return;
+    fn refill(&mut self) {
+        fn of<T: Copy>(column: &[T], listed: &[u32]) -> Vec<T> {
+            listed.iter().map(|&i| column[i as usize]).collect()
         }
-        let (vcores, memory, running) = &mut self.scratch;
-        vcores.clear();
-        memory.clear();
-        running.clear();
-        for &i in &self.listed {
-            vcores.push(self.free_vcores[i as usize]);
-            memory.push(self.free_memory_mib[i as usize]);
-            running.push(self.running[i as usize]);
-        }
-        round.free_vcores(vcores).running_tasks(running);
-        if self.accounts_memory {
-            round.free_memory_mib(memory);
-        }
+        let memory = if self.accounts_memory { of(&self.free_memory_mib, &self.listed) } else { Vec::new() };
+        self.rows.reset(&of(&self.free_vcores, &self.listed), &memory, &of(&self.running, &self.listed));
+    }
+
+    /// Closes a round whose jobs are in the builder.
+    pub(super) fn close(&mut self, round: &mut RoundBuilder, clock: Clock) -> Arc<Round> {
+        round.finish_with(&mut self.rows, &self.roster, clock)
     }
 }
 
 /// The number as it was written: 0.1, not 0.10000000149, so that times come out round.
-fn decimal(speed: f32) -> f64 {
+pub(crate) fn decimal(speed: f32) -> f64 {
     speed.to_string().parse().unwrap_or(f64::from(speed))
 }

@@ -11,6 +11,8 @@ pub enum HappeningKind {
     Started,
     /// The task ended.
     Finished,
+    /// The task's attempt failed; the task is pending again.
+    Failed,
     /// The task's executor went away; the task is pending again.
     Requeued,
     /// An executor went away.

@@ -135,6 +135,17 @@ impl StageState {
     }
 }
 
+/// Bytes of a task's input by their distance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Split {
+    /// On the executor itself.
+    pub(super) local: u64,
+    /// On another one of its rack.
+    pub(super) rack: u64,
+    /// Elsewhere.
+    pub(super) far: u64,
+}
+
 /// Where the input of a stage's tasks lies, by executor number. Empty where no task has any.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
@@ -170,11 +181,17 @@ impl Inputs {
         }
     }
 
-    /// Bytes of a task's input that lie on `executor`, and that do not.
-    pub(super) fn split(&self, task: u32, executor: u32) -> (u64, u64) {
-        self.of(task).iter().fold((0, 0), |(local, remote): (u64, u64), &(uid, bytes)| match uid.0 == executor {
-            true => (local.saturating_add(bytes), remote),
-            false => (local, remote.saturating_add(bytes)),
-        })
+    /// Where a task's input lies, seen from `executor`.
+    pub(super) fn split(&self, task: u32, executor: u32, executors: &Executors) -> Split {
+        let mut split = Split::default();
+        for &(uid, bytes) in self.of(task) {
+            let part = match () {
+                () if uid.0 == executor => &mut split.local,
+                () if executors.same_rack(uid.0, executor) => &mut split.rack,
+                () => &mut split.far,
+            };
+            *part = part.saturating_add(bytes);
+        }
+        split
     }
 }

@@ -37,7 +37,7 @@ pub struct TaskCounts {
 struct TaskRow {
     starts: u32,
     finishes: u32,
-    /// Runs that ended with their executor.
+    /// Runs that failed, or ended with their executor.
     breaks: u32,
     duplicated: bool,
 }
@@ -86,6 +86,11 @@ impl Ledger {
         true
     }
 
+    /// Starts of a task so far.
+    pub(crate) fn starts(&self, stage: StageKey, task: u32) -> u32 {
+        self.tasks[self.stages[stage.0 as usize].first + task as usize].starts
+    }
+
     /// Enters a binding of a task that the queue did not hold. It counts as duplicated when the task has been started;
     /// `true` then.
     pub(crate) fn bound_again(&mut self, stage: StageKey, task: u32) -> bool {
@@ -95,7 +100,7 @@ impl Ledger {
         again
     }
 
-    /// Enters that the executor of a running task went away.
+    /// Enters that a running task failed, or that its executor went away.
     pub(crate) fn broke(&mut self, stage: StageKey, task: u32) {
         self.row(stage, task).breaks += 1;
     }

@@ -19,6 +19,15 @@ pub struct JobRecord {
     pub vcore_us: u128,
 }
 
+/// How long a started task had waited since its stage could run; for a task that was started again, since then too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitRecord {
+    /// The job's index in the workload.
+    pub job: u32,
+    /// The wait, microseconds.
+    pub wait_us: u64,
+}
+
 /// What a tenant got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenantRecord {
@@ -37,9 +46,11 @@ pub struct Metrics {
     pub tenants: BTreeMap<String, TenantRecord>,
     /// How long started tasks had waited since their stage could run, microseconds.
     pub queue_wait_us: Histogram<u64>,
+    /// The same, task by task, in order of start; only where the cluster was told to keep them.
+    pub waits: Vec<WaitRecord>,
     /// Vcore microseconds of finished tasks.
     pub busy_vcore_us: u128,
-    /// Vcore microseconds of tasks that went down with their executor.
+    /// Vcore microseconds of attempts that failed or went down with their executor.
     pub wasted_vcore_us: u128,
     /// Vcore microseconds that were there, from the first submission to the last end of a task or loss of an executor.
     pub capacity_vcore_us: u128,
@@ -54,6 +65,13 @@ pub struct Metrics {
     /// Rows of answers that named no task or executor of the round, or an executor without room. None of a validated
     /// answer.
     pub refused_rows: u64,
+    /// Attempts that failed or went down with their executor: as many starts more than tasks.
+    pub retries: u64,
+    /// Jobs in the cluster, summed over time: job microseconds.
+    pub job_us: u128,
+    /// Jain's index of the vcores that tenants with pending tasks held, averaged over the time in which there were two
+    /// such tenants or more; `None` when there never were.
+    pub jain_contested: Option<f64>,
     capacity_at_us: u64,
 }
 
@@ -63,6 +81,7 @@ impl Default for Metrics {
             jobs: Vec::new(),
             tenants: BTreeMap::new(),
             queue_wait_us: histogram(),
+            waits: Vec::new(),
             busy_vcore_us: 0,
             wasted_vcore_us: 0,
             capacity_vcore_us: 0,
@@ -71,6 +90,9 @@ impl Default for Metrics {
             first_submit_us: None,
             last_finish_us: 0,
             refused_rows: 0,
+            retries: 0,
+            job_us: 0,
+            jain_contested: None,
             capacity_at_us: 0,
         }
     }

@@ -5,11 +5,13 @@
 //! the answer binds. Nothing of an answer is believed: every row is checked against the queues and the executors, and a
 //! ledger of its own counts every task, so that a lost or doubled task is seen.
 //!
-//! Cost: an event is O(log events + log runs); a round is O(executors + jobs + stages + runs of pending tasks).
+//! Cost: an event is O(log events + log runs); a round is O(changed executors + jobs + stages + runs of pending
+//! tasks).
 
 mod agenda;
 mod events;
 mod executors;
+mod fairness;
 mod happening;
 mod jobs;
 pub(crate) mod ledger;
@@ -28,12 +30,15 @@ use policy_plugin_api::observe::Observation;
 pub use agenda::{Fault, FaultKind};
 pub use happening::{Happening, HappeningKind, TaskRef};
 pub use ledger::TaskCounts;
-pub use metrics::{JobRecord, Metrics, TenantRecord};
+pub use metrics::{JobRecord, Metrics, TenantRecord, WaitRecord};
 pub use rounds::Applied;
+pub(crate) use rounds::{scaled, transfer_us};
 
 use crate::workload::{Place, Workload, WorkloadError};
 use agenda::Agenda;
 use executors::Executors;
+pub(crate) use executors::decimal;
+use fairness::Shares;
 use jobs::JobState;
 use ledger::{Held, Ledger};
 use rounds::RoundState;
@@ -44,10 +49,12 @@ use slots::{RunningTask, Slots};
 pub struct ClusterOptions {
     /// Where the seeds of its rounds come from.
     pub seed: u64,
-    /// What happens to its executors.
+    /// What happens to its executors, besides the faults that the workload plans.
     pub faults: Vec<Fault>,
     /// Whether to write down what happens ([`Cluster::take_happenings`]).
     pub record_happenings: bool,
+    /// Whether to keep the wait of every started task ([`Metrics::waits`]): 16 bytes each.
+    pub record_waits: bool,
 }
 
 /// A cluster with its workload, at one instant of virtual time.
@@ -67,6 +74,9 @@ pub struct Cluster {
     tenants: Vec<TenantState>,
     /// By job.
     tenant_of: Vec<u32>,
+    shares: Shares,
+    /// Up to when sums over time have been added up.
+    accrued_us: u64,
     running: Slots,
     pending: u64,
     changed: bool,
@@ -77,6 +87,7 @@ pub struct Cluster {
     rounds: RoundState,
     observations: Vec<Observation>,
     happenings: Option<Vec<Happening>>,
+    record_waits: bool,
 }
 
 #[derive(Debug)]
@@ -95,11 +106,12 @@ impl Cluster {
     pub fn new(workload: Arc<Workload>, options: ClusterOptions) -> Result<Self, WorkloadError> {
         workload.validate("workload")?;
         let executors = Executors::new(&workload.header.executors);
-        let faults = options.faults.iter().map(|f| match executors.find(&f.executor) {
+        let planned = options.faults.iter().cloned().chain(workload.header.faults.iter().flat_map(planned));
+        let faults = planned.map(|f| match executors.find(&f.executor) {
             Some(index) => Ok((f.at_us, index, f.kind)),
             None => {
                 let place = Place { source: "faults".to_owned(), line: 0, column: 0 };
-                Err(WorkloadError::UnknownExecutor { place, executor: f.executor.clone() })
+                Err(WorkloadError::UnknownExecutor { place, executor: f.executor })
             }
         });
         let faults = faults.collect::<Result<Vec<_>, _>>()?;
@@ -111,6 +123,8 @@ impl Cluster {
             unfinished_jobs: 0,
             ranks: ranks(&workload),
             active: BTreeMap::new(),
+            shares: Shares::new(tenants.len()),
+            accrued_us: 0,
             tenants,
             tenant_of,
             running: Slots::default(),
@@ -122,6 +136,7 @@ impl Cluster {
             rounds: RoundState::new(options.seed),
             observations: Vec::new(),
             happenings: options.record_happenings.then(Vec::new),
+            record_waits: options.record_waits,
             executors,
             workload,
         })
@@ -199,6 +214,7 @@ impl Cluster {
         let mut metrics = self.metrics.clone();
         let with_work = self.tenants.iter().filter(|t| t.got.tasks > 0);
         metrics.tenants = with_work.map(|t| (t.name.to_string(), t.got)).collect();
+        metrics.jain_contested = self.shares.index();
         metrics
     }
 
@@ -246,6 +262,13 @@ impl Cluster {
             happenings.push(Happening { at_us, kind, task, executor });
         }
     }
+}
+
+/// An outage as what happens at its two ends.
+fn planned(outage: &crate::workload::Outage) -> impl Iterator<Item = Fault> + use<> {
+    let fault = |at_us, kind| Fault { at_us, executor: outage.executor.clone(), kind };
+    let back = outage.back_us.map(|at_us| fault(at_us, FaultKind::Joined));
+    [Some(fault(outage.lost_us, FaultKind::Lost)), back].into_iter().flatten()
 }
 
 fn tenants(workload: &Workload) -> (Vec<TenantState>, Vec<u32>) {

@@ -6,7 +6,7 @@ use policy_plugin_api::assemble::{Clock, JobRow, Round, RoundBuilder, StageRow};
 use policy_plugin_api::observe::ObservationKind;
 use policy_plugin_api::{BoundTask, TaskId, TenantId};
 
-use super::metrics::record;
+use super::metrics::{WaitRecord, record};
 use super::{Cluster, HappeningKind, RunningTask, TaskRef};
 use crate::limits::MAX_LISTED_RUNS_PER_STAGE;
 
@@ -68,7 +68,8 @@ impl Cluster {
     /// Describes the cluster as it stands for a policy. Rounds are numbered from 1; the seed of a round is made of the
     /// cluster's and the number. The answer goes to [`Cluster::apply`] before time goes on.
     ///
-    /// Costs O(executors + jobs + stages + runs of pending tasks), over jobs and stages with pending tasks.
+    /// Costs O(executors that changed + jobs + stages + runs of pending tasks), over jobs and stages with pending tasks,
+    /// when the round before has been dropped; O(executors) more when somebody holds it.
     pub fn begin_round(&mut self) -> Arc<Round> {
         self.changed = false;
         let state = &mut self.rounds;
@@ -76,7 +77,6 @@ impl Cluster {
         state.listed.clear();
         state.tasks = 0;
         state.tenants.resize(self.tenants.len(), (0, TenantId(0)));
-        self.executors.fill(&mut state.builder);
         for &index in self.active.values() {
             let (spec, job) = (&self.workload.jobs[index as usize], self.jobs[index as usize].as_deref());
             let Some(job) = job else { continue };
@@ -110,7 +110,7 @@ impl Cluster {
             }
         }
         let clock = Clock { now_us: self.now_us, seed: mix(state.seed, state.number), number: state.number };
-        state.builder.finish(self.executors.roster(), clock)
+        self.executors.close(&mut state.builder, clock)
     }
 
     /// Starts what the answer to the last round binds, row by row. Nothing of it is believed: a row that names a task
@@ -158,6 +158,7 @@ impl Cluster {
         stage.pending.remove(task);
         let emptied = stage.pending.is_empty();
         self.pending -= 1;
+        let attempt = self.ledger.starts(stage.key, task) as usize;
         if !self.ledger.start(stage.key, task) {
             // The queue offered a task that the ledger knows as started: it must not run twice.
             self.executors.give_back(executor, what.vcores, memory_mib);
@@ -166,7 +167,8 @@ impl Cluster {
             return;
         }
         stage.running += 1;
-        let (local_bytes, remote_bytes) = stage.inputs.split(task, executor);
+        let split = stage.inputs.split(task, executor, &self.executors);
+        let failure = what.fails_after_us.get(attempt).copied();
         let run = RunningTask {
             seq: 0,
             job: index,
@@ -177,12 +179,21 @@ impl Cluster {
             memory_mib,
             started_us: self.now_us,
             queue_wait_us: self.now_us.saturating_sub(stage.runnable_since_us),
-            local_bytes,
-            remote_bytes,
+            local_bytes: split.local,
+            remote_bytes: split.rack.saturating_add(split.far),
+            fails: failure.is_some(),
         };
-        let duration_us = what.duration_us;
+        let header = &self.workload.header;
+        let took_us = failure.unwrap_or_else(|| {
+            let run_us = scaled(what.duration_us, self.executors.speed(executor));
+            run_us.saturating_add(match header.rack_mib_per_s {
+                None => transfer_us(run.remote_bytes, header.network_mib_per_s),
+                Some(rack_mib_per_s) => transfer_us(split.far, header.network_mib_per_s)
+                    .saturating_add(transfer_us(split.rack, rack_mib_per_s)),
+            })
+        });
         self.settle(index, at, emptied);
-        self.start(run, duration_us);
+        self.start(run, took_us);
         applied.started += 1;
     }
 
@@ -196,7 +207,8 @@ impl Cluster {
         }
     }
 
-    fn start(&mut self, run: RunningTask, duration_us: u64) {
+    fn start(&mut self, run: RunningTask, took_us: u64) {
+        self.shares.starts(self.tenant_of[run.job as usize], run.vcores);
         let tenant = &mut self.tenants[self.tenant_of[run.job as usize] as usize];
         tenant.vcores_in_use += u64::from(run.vcores);
         tenant.memory_mib_in_use += u64::from(run.memory_mib);
@@ -205,10 +217,11 @@ impl Cluster {
         state.first_start_us.get_or_insert(self.now_us);
         let number = state.stage(run.stage).number;
         record(&mut self.metrics.queue_wait_us, run.queue_wait_us);
+        if self.record_waits {
+            self.metrics.waits.push(WaitRecord { job: run.job, wait_us: run.queue_wait_us });
+        }
         self.metrics.local_bytes += u128::from(run.local_bytes);
         self.metrics.remote_bytes += u128::from(run.remote_bytes);
-        let took_us = scaled(duration_us, self.executors.speed(run.executor))
-            .saturating_add(transfer_us(run.remote_bytes, self.workload.header.network_mib_per_s));
         let (seq, slot) = self.running.insert(run);
         self.agenda.end_at(self.now_us.saturating_add(took_us), seq, slot);
         let observation = self.observation(ObservationKind::Started, &run, number, self.now_us);
@@ -220,12 +233,12 @@ impl Cluster {
 }
 
 /// `duration / speed`, rounded; exact at speed 1.
-fn scaled(duration_us: u64, speed: f64) -> u64 {
+pub(crate) fn scaled(duration_us: u64, speed: f64) -> u64 {
     if speed == 1.0 { duration_us } else { (duration_us as f64 / speed).round() as u64 }
 }
 
 /// `bytes / network`, rounded up: a transfer is not over before its last byte.
-fn transfer_us(bytes: u64, mib_per_s: u64) -> u64 {
+pub(crate) fn transfer_us(bytes: u64, mib_per_s: u64) -> u64 {
     let us = (u128::from(bytes) * 1_000_000).div_ceil(u128::from(mib_per_s) << 20);
     u64::try_from(us).unwrap_or(u64::MAX)
 }

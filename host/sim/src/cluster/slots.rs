@@ -14,6 +14,8 @@ pub(super) struct RunningTask {
     pub(super) queue_wait_us: u64,
     pub(super) local_bytes: u64,
     pub(super) remote_bytes: u64,
+    /// Whether this attempt ends in failure.
+    pub(super) fails: bool,
 }
 
 /// Running tasks in reusable places; the agenda refers to them by place and sequence number.

@@ -16,10 +16,10 @@ fn cluster(tasks: usize) -> Cluster {
 
 fn with_stages(stages: Vec<Stage>, faults: Vec<Fault>) -> Cluster {
     let defaults = ClusterDefaults::uniform(2, 2);
-    let header = Header { network_mib_per_s: 1000, executors: defaults.executors };
+    let header = Header::new(1000, defaults.executors);
     let job = Job { id: "j".to_owned(), tenant: "t".into(), submit_us: 0, priority: 0, stages };
     let workload = Workload { header, jobs: vec![job] };
-    let options = ClusterOptions { seed: 1, faults, record_happenings: true };
+    let options = ClusterOptions { seed: 1, faults, record_happenings: true, ..ClusterOptions::default() };
     Cluster::new(Arc::new(workload), options).unwrap()
 }
 

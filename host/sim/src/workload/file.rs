@@ -5,7 +5,7 @@
 //! {"id":"j1","tenant":"team-a","submit_us":0,"stages":[{"id":0,"tasks":[{"duration_us":10000}]}]}
 //! ```
 //! Defaults: `vcores` 1, `memory_mib` 0, `speed` 1.0, `priority` 0, `tenant` `default`, no dependencies, inputs, key,
-//! pin, rack or labels; `network_mib_per_s` 1000. Executors come from the command line where the header has none.
+//! pin, rack, labels or failures; `network_mib_per_s` 1000; `faults` none, each `{"executor","lost_us","back_us"}`. Executors come from the command line where the header has none.
 //! An unknown key is refused, so that a misspelt one cannot be overlooked.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::rows::{ExecutorRow, HeaderRow, JobRow};
+use super::rows::{ExecutorRow, FaultRow, HeaderRow, JobRow};
 use super::{ClusterDefaults, Header, Interner, Place, Workload, WorkloadError, validate};
 use crate::limits::MAX_LINE_BYTES;
 
@@ -156,5 +156,7 @@ fn read_header(line: &[u8], name: &str, defaults: &ClusterDefaults) -> Result<He
         true => defaults.executors.clone(),
         false => row.executors.into_iter().map(ExecutorRow::into_model).collect(),
     };
-    Ok(Header { network_mib_per_s: row.network_mib_per_s, executors })
+    let faults = row.faults.into_iter().map(FaultRow::into_model).collect();
+    let (network_mib_per_s, rack_mib_per_s) = (row.network_mib_per_s, row.rack_mib_per_s);
+    Ok(Header { network_mib_per_s, executors, rack_mib_per_s, faults })
 }

@@ -2,6 +2,7 @@
 //! generator live in the modules below; what becomes of a workload at run time lives in [`cluster`](crate::cluster).
 
 pub mod error;
+pub mod fault;
 pub mod file;
 pub mod openb;
 mod rows;
@@ -14,8 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use error::{Place, WorkloadError};
+pub use fault::{FaultPlan, Outage};
 pub use policy_plugin_api::assemble::ExecutorSpec;
-pub use source::{ClusterDefaults, parse_source};
+pub use source::{ClusterDefaults, is_seeded, parse_seeded, parse_source};
 
 /// The network that a workload gets when it names none, in MiB/s.
 pub const DEFAULT_NETWORK_MIB_PER_S: u64 = 1000;
@@ -37,6 +39,18 @@ pub struct Header {
     /// The executors, in any order; names are unique. Where all have `memory_mib` 0, memory is not accounted for and
     /// what tasks ask for is ignored.
     pub executors: Vec<ExecutorSpec>,
+    /// What one task reads from executors of its own rack at, in MiB/s; `None` for no difference.
+    pub rack_mib_per_s: Option<u64>,
+    /// When executors go away, in any order.
+    pub faults: Vec<Outage>,
+}
+
+impl Header {
+    /// A cluster without racks' own speed and without faults.
+    #[must_use]
+    pub fn new(network_mib_per_s: u64, executors: Vec<ExecutorSpec>) -> Self {
+        Self { network_mib_per_s, executors, rack_mib_per_s: None, faults: Vec::new() }
+    }
 }
 
 /// One job.
@@ -80,13 +94,24 @@ pub struct Task {
     pub key: Option<Arc<str>>,
     /// The executor that it is meant for.
     pub pin: Option<Arc<str>>,
+    /// Attempts that fail, in order: each ends after so many microseconds, whatever the executor's speed, and the task
+    /// is pending again. Attempts beyond these succeed.
+    pub fails_after_us: Box<[u64]>,
 }
 
 impl Task {
     /// A task of one vcore without anything else.
     #[must_use]
     pub fn new(duration_us: u64) -> Self {
-        Self { duration_us, vcores: 1, memory_mib: 0, inputs: Vec::new(), key: None, pin: None }
+        Self {
+            duration_us,
+            vcores: 1,
+            memory_mib: 0,
+            inputs: Vec::new(),
+            key: None,
+            pin: None,
+            fails_after_us: [].into(),
+        }
     }
 }
 
@@ -142,6 +167,12 @@ impl Workload {
 }
 
 impl Job {
+    /// The sum of duration times vcores over its tasks, in vcore microseconds at speed 1 with all input local.
+    #[must_use]
+    pub fn work_vcore_us(&self) -> u128 {
+        self.stages.iter().flat_map(|s| &s.tasks).map(|t| u128::from(t.duration_us) * u128::from(t.vcores)).sum()
+    }
+
     /// The longest chain of dependent tasks, in microseconds at speed 1 with all input local: no cluster finishes the
     /// job faster. Costs a pass over the tasks.
     ///

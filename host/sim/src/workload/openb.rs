@@ -48,7 +48,7 @@ pub fn read(pods: &Path, nodes: &Path, defaults: &ClusterDefaults) -> Result<Wor
     let mut tenants = Interner::default();
     let mut jobs: Vec<Job> = rows::<PodRow>(pods)?.into_iter().map(|pod| job(pod, &mut tenants)).collect();
     jobs.sort_by_key(|j| j.submit_us);
-    let header = Header { network_mib_per_s: defaults.network_mib_per_s, executors };
+    let header = Header::new(defaults.network_mib_per_s, executors);
     let workload = Workload { header, jobs };
     workload.validate(&pods.display().to_string())?;
     Ok(workload)

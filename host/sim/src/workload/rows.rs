@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::file::{FORMAT, VERSION};
-use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Stage, Task};
+use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Outage, Stage, Task};
 
 const DEFAULT_TENANT: &str = "default";
 
@@ -18,8 +18,32 @@ pub(super) struct HeaderRow<'a> {
     version: u64,
     #[serde(default = "default_network")]
     pub(super) network_mib_per_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rack_mib_per_s: Option<u64>,
     #[serde(borrow, default)]
     pub(super) executors: Vec<ExecutorRow<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) faults: Vec<FaultRow<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FaultRow<'a> {
+    #[serde(borrow)]
+    executor: Cow<'a, str>,
+    lost_us: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    back_us: Option<u64>,
+}
+
+impl<'a> FaultRow<'a> {
+    pub(super) fn into_model(self) -> Outage {
+        Outage { executor: self.executor.into_owned(), lost_us: self.lost_us, back_us: self.back_us }
+    }
+
+    fn from_model(fault: &'a Outage) -> Self {
+        Self { executor: fault.executor.as_str().into(), lost_us: fault.lost_us, back_us: fault.back_us }
+    }
 }
 
 fn default_network() -> u64 {
@@ -32,7 +56,9 @@ impl<'a> HeaderRow<'a> {
             format: FORMAT.into(),
             version: VERSION,
             network_mib_per_s: header.network_mib_per_s,
+            rack_mib_per_s: header.rack_mib_per_s,
             executors: header.executors.iter().map(ExecutorRow::from_model).collect(),
+            faults: header.faults.iter().map(FaultRow::from_model).collect(),
         }
     }
 }
@@ -163,6 +189,8 @@ pub(super) struct TaskRow<'a> {
     key: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pin: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fails_after_us: Vec<u64>,
 }
 
 impl<'a> TaskRow<'a> {
@@ -175,6 +203,7 @@ impl<'a> TaskRow<'a> {
             inputs: inputs.collect(),
             key: self.key.map(|k| shared.share(&k)),
             pin: self.pin.map(|p| shared.share(&p)),
+            fails_after_us: self.fails_after_us.into_boxed_slice(),
         }
     }
 
@@ -187,6 +216,7 @@ impl<'a> TaskRow<'a> {
             inputs: inputs.collect(),
             key: task.key.as_deref().map(Cow::from),
             pin: task.pin.as_deref().map(Cow::from),
+            fails_after_us: task.fails_after_us.to_vec(),
         }
     }
 }

@@ -56,8 +56,27 @@ pub fn parse_source(source: &str, defaults: &ClusterDefaults) -> Result<Workload
         };
         return openb::read(Path::new(pods), Path::new(nodes), defaults);
     }
-    if let Some(rest) = source.strip_prefix("synthetic:") {
-        return rest.parse::<SyntheticSpec>()?.generate(defaults);
+    if source.starts_with(SYNTHETIC) {
+        return parse_seeded(source, defaults, 0);
     }
     file::read(Path::new(source), defaults)
+}
+
+const SYNTHETIC: &str = "synthetic:";
+
+/// Whether `source` is drawn from a seed: then [`parse_seeded`] gives another workload for each number.
+#[must_use]
+pub fn is_seeded(source: &str) -> bool {
+    source.starts_with(SYNTHETIC)
+}
+
+/// As [`parse_source`], `number` seeds after the one that a generated workload names; other workloads are what they are.
+///
+/// # Errors
+/// As [`parse_source`].
+pub fn parse_seeded(source: &str, defaults: &ClusterDefaults, number: u64) -> Result<Workload, WorkloadError> {
+    let Some(rest) = source.strip_prefix(SYNTHETIC) else { return parse_source(source, defaults) };
+    let mut spec = rest.parse::<SyntheticSpec>()?;
+    spec.seed = spec.seed.wrapping_add(number);
+    spec.generate(defaults)
 }

@@ -120,7 +120,7 @@ pub fn from_text(
     options: &SwimOptions,
     defaults: &ClusterDefaults,
 ) -> Result<Workload, WorkloadError> {
-    let header = Header { network_mib_per_s: defaults.network_mib_per_s, executors: defaults.executors.clone() };
+    let header = Header::new(defaults.network_mib_per_s, defaults.executors.clone());
     let mut maker = Maker::new(options, &header.executors);
     let mut jobs = Vec::new();
     let rows = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

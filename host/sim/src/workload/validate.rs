@@ -65,6 +65,7 @@ pub(super) fn workload(workload: &Workload, lines: &Lines<'_>) -> Result<(), Wor
     }
     let place = || lines.header();
     range(place, "network_mib_per_s", workload.header.network_mib_per_s, 1, u64::MAX)?;
+    range(place, "rack_mib_per_s", workload.header.rack_mib_per_s.unwrap_or(1), 1, u64::MAX)?;
     range(place, "the number of executors", executors.len(), 1, limits::MAX_EXECUTORS)?;
     let mut names = HashSet::new();
     for e in executors {
@@ -72,6 +73,14 @@ pub(super) fn workload(workload: &Workload, lines: &Lines<'_>) -> Result<(), Wor
         if !names.insert(e.name.as_str()) {
             return Err(WorkloadError::DuplicateExecutor { place: lines.header(), executor: e.name.clone() });
         }
+    }
+    for fault in &workload.header.faults {
+        if !names.contains(fault.executor.as_str()) {
+            return Err(WorkloadError::UnknownExecutor { place: place(), executor: fault.executor.clone() });
+        }
+        range(place, "a fault's lost_us", fault.lost_us, 0, limits::MAX_TIME_US)?;
+        let back_us = fault.back_us.unwrap_or(limits::MAX_TIME_US);
+        range(place, "a fault's back_us", back_us, fault.lost_us, limits::MAX_TIME_US)?;
     }
     range(place, "the number of tasks", workload.task_count(), 0, limits::MAX_TASKS)?;
     jobs(workload, &Room::new(executors), lines)
@@ -127,6 +136,10 @@ fn dependencies(job: &Job) -> Result<(), String> {
 fn tasks(job: &Job, stage: &Stage, room: &Room<'_>, place: impl Fn() -> Place) -> Result<(), WorkloadError> {
     for (index, task) in stage.tasks.iter().enumerate() {
         range(&place, "duration_us", task.duration_us, 0, limits::MAX_TIME_US)?;
+        range(&place, "the number of a task's failures", task.fails_after_us.len(), 0, limits::MAX_FAILURES_PER_TASK)?;
+        for &after_us in &task.fails_after_us {
+            range(&place, "fails_after_us", after_us, 0, limits::MAX_TIME_US)?;
+        }
         range(&place, "a task's vcores", task.vcores, 1, limits::MAX_VCORES)?;
         if !room.holds(task) {
             return Err(WorkloadError::NeverFits {

@@ -52,7 +52,9 @@ pub(crate) fn simulate<B: Binder>(workload: Workload, options: ClusterOptions, b
     let options = ClusterOptions { record_happenings: true, ..options };
     let cluster = Cluster::new(Arc::new(workload), options).unwrap();
     let events = Some(EventLog::new(captured.clone()));
-    let outcome = wait(virtual_time::run(cluster, binder, VirtualTimeOptions { events, until_us: None })).unwrap();
+    let outcome =
+        wait(virtual_time::run(cluster, binder, VirtualTimeOptions { events, ..VirtualTimeOptions::default() }))
+            .unwrap();
     (outcome, captured.text())
 }
 
@@ -71,6 +73,6 @@ pub(crate) fn one_stage(executors: u32, durations_us: impl IntoIterator<Item = u
 }
 
 pub(crate) fn workload(cluster: ClusterDefaults, jobs: Vec<Job>) -> Workload {
-    let header = Header { network_mib_per_s: cluster.network_mib_per_s, executors: cluster.executors };
+    let header = Header::new(cluster.network_mib_per_s, cluster.executors);
     Workload { header, jobs }
 }

@@ -40,7 +40,7 @@ pub(super) fn workload(spec: &SyntheticSpec, cluster: &ClusterDefaults) -> Resul
         }
         jobs.push(job);
     }
-    let header = Header { network_mib_per_s: cluster.network_mib_per_s, executors: cluster.executors.clone() };
+    let header = Header::new(cluster.network_mib_per_s, cluster.executors.clone());
     Ok(Workload { header, jobs })
 }
 

@@ -1,0 +1,260 @@
+//! `evaluate`: what policies do to a workload, in virtual time, with the very files that will be deployed.
+
+mod candidate;
+mod grid;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::error::ErrorKind;
+use policy_sim::evaluate::{Condition, Difference, METRICS, Row};
+use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, print_json};
+use candidate::{Candidate, Plugins};
+use grid::{Grid, Results};
+
+/// Runs policies over a workload in virtual time: the same plugin files through the same host as in service, one row a
+/// policy, a random policy and a lower bound beside them.
+///
+/// WORKLOAD is a workload file (JSON lines), `swim:FILE`, `openb:PODS.csv,NODES.csv`, or `synthetic:SPEC`. A seed
+/// regenerates a synthetic workload (from the seed of its SPEC on, counting up) and any `--faults random:…`; every other
+/// workload stays what it is, and the seed goes into the rounds only. All policies see the same workloads and seeds, so
+/// differences are paired. Figures depend on neither the number of threads nor the machine, but for `decision_us`.
+///
+/// Policies run in the inline lane, whatever their `active.json` says: a deadline in wall time would make figures
+/// depend on the machine. A policy that blocks for ever blocks this command.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policy-host evaluate --plugins plugins.d --workload synthetic:jobs=500 --policy bias --policy data-locality \\\n      --seeds 10 --fail-if 'p99_jct_us > 1.05 * baseline'"
+)]
+pub(crate) struct Evaluate {
+    /// The plugin directory. Built-in policies need none.
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// What to run.
+    #[arg(long, value_name = "WORKLOAD")]
+    workload: String,
+    /// A policy's name, or a file or inline JSON of the shape of active.json, with filters if need be. Give it once for
+    /// each policy; `random` is the random policy.
+    #[arg(long = "policy", value_name = "SPEC", required = true, num_args = 1..)]
+    policies: Vec<String>,
+    /// How many seeds: as many runs of each policy.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+    /// Executors, where the workload names none.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    executors: u32,
+    /// Vcores of each executor.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    vcores: u32,
+    /// Executors that go away: `e3@10s..20s,e4@5s` (lost, and back unless for good), or `random:MTBF:MTTR`. Added to
+    /// the workload's own.
+    #[arg(long, value_name = "FAULTS")]
+    faults: Option<FaultPlan>,
+    /// The policy that others are compared with, by name or label [default: the first].
+    #[arg(long, value_name = "POLICY")]
+    baseline: Option<String>,
+    /// Fail (exit 1) when this holds for a policy: figures, numbers, `+ - * /`, comparisons, `&&`, `||`. `baseline` alone
+    /// is the baseline's figure of the same name; `random.FIGURE` and `lower_bound.FIGURE` are the others'.
+    #[arg(long, value_name = "EXPR")]
+    fail_if: Vec<Condition>,
+    /// Write what happens as JSON lines: the first policy's first seed; further policies' beside it, as FILE-LABEL.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write one line a run (policy, seed, figures) as CSV.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Runs at one time [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Evaluate {
+    pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let mut candidates = candidate::parse(&self.policies)?;
+        let compared = candidates.len();
+        let baseline = self.baseline_of(&candidates);
+        self.check_conditions(&candidates, baseline);
+        if !candidates.iter().any(Candidate::is_random) {
+            candidates.push(Candidate::random());
+        }
+        let defaults = ClusterDefaults::uniform(self.executors, self.vcores);
+        let grid = Grid {
+            source: &self.workload,
+            defaults: &defaults,
+            faults: self.faults.as_ref(),
+            seeds: u64::from(self.seeds),
+            events: self.events.as_deref(),
+            compared,
+            threads: self.threads.map(usize::from),
+        };
+        // The workload first: it is read at once, and a typing error in it is the likeliest.
+        let first = grid.workload(0)?;
+        let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
+        let facts = self.facts(&first);
+        let results = grid.run(first, &candidates, &plugins)?;
+        let view = View { candidates: &candidates, compared, baseline, results: &results };
+        if let Some(file) = &self.csv {
+            write_csv(file, &results)
+                .map_err(|e| Failure::new("csv-unwritable", format!("{}: {e}", file.display())))?;
+        }
+        let broken = self.broken(&view);
+        match self.json {
+            true => print_json(&view.json(facts, &broken)),
+            false => table::print(&view, &facts),
+        }
+        view.conserved()?;
+        match broken.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::new("condition-holds", broken.join("\n"))),
+        }
+    }
+
+    /// The candidate that others are compared with.
+    fn baseline_of(&self, candidates: &[Candidate]) -> usize {
+        let Some(name) = &self.baseline else { return 0 };
+        let found = candidates.iter().position(|c| c.label == *name);
+        found.or_else(|| candidates.iter().position(|c| c.policy == *name)).unwrap_or_else(|| {
+            let labels: Vec<&str> = candidates.iter().map(|c| c.label.as_str()).collect();
+            usage(&format!("--baseline {name} is none of the policies: {}", labels.join(", ")))
+        })
+    }
+
+    fn check_conditions(&self, candidates: &[Candidate], baseline: usize) {
+        if candidates.len() < 2
+            && let Some(condition) = self.fail_if.iter().find(|c| c.needs_baseline())
+        {
+            let label = &candidates[baseline].label;
+            usage(&format!("--fail-if '{condition}' compares with the baseline, and {label} is the only policy"));
+        }
+    }
+
+    /// The conditions that hold, as sentences.
+    fn broken(&self, view: &View<'_>) -> Vec<String> {
+        let rows = &view.results.rows;
+        let random = view.random();
+        let mut sentences = Vec::new();
+        for condition in &self.fail_if {
+            for (at, row) in rows[..view.compared].iter().enumerate() {
+                if at == view.baseline && condition.needs_baseline() {
+                    continue;
+                }
+                let broken = condition.judge(row, &rows[view.baseline], random, &view.results.bound);
+                sentences.extend(broken.map(|b| b.to_string()));
+            }
+        }
+        sentences
+    }
+
+    fn facts(&self, workload: &Workload) -> Value {
+        let mut tenants: Vec<&str> = workload.jobs.iter().map(|j| &*j.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        json!({
+            "source": self.workload,
+            "regenerated_by_seed": is_seeded(&self.workload),
+            "seeds": self.seeds,
+            "jobs": workload.jobs.len(),
+            "tasks": workload.task_count(),
+            "tenants": tenants.len(),
+            "executors": workload.header.executors.len(),
+            "vcores": workload.vcores(),
+            "work_vcore_us": policy_sim::evaluate::number(workload.work_vcore_us() as f64),
+            "last_submit_us": workload.last_submit_us(),
+            "outages": workload.header.faults.len(),
+        })
+    }
+}
+
+/// Wrong usage that only all options together show: exit 2, as clap does.
+fn usage(message: &str) -> ! {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")).exit()
+}
+
+/// Everything that outputs read.
+pub(crate) struct View<'a> {
+    pub(crate) candidates: &'a [Candidate],
+    /// How many of the candidates were asked for.
+    pub(crate) compared: usize,
+    pub(crate) baseline: usize,
+    pub(crate) results: &'a Results,
+}
+
+impl View<'_> {
+    fn random(&self) -> Option<&Row> {
+        let at = self.candidates.iter().position(Candidate::is_random)?;
+        self.results.rows.get(at)
+    }
+
+    /// The differences of every pair of rows, the later one minus the earlier one.
+    fn pairs(&self) -> impl Iterator<Item = Difference<'_>> {
+        let rows = &self.results.rows;
+        (0..rows.len())
+            .flat_map(move |a| (a + 1..rows.len()).map(move |b| Difference { row: &rows[b], baseline: &rows[a] }))
+    }
+
+    fn json(&self, workload: Value, broken: &[String]) -> Value {
+        let mut rows: Vec<Value> = (0..self.results.rows.len()).map(|at| self.row(at)).collect();
+        let mut references = rows.split_off(self.compared);
+        let mut bound = self.results.bound.json();
+        bound["kind"] = "bound".into();
+        references.push(bound);
+        json!({
+            "workload": workload,
+            "baseline": self.results.rows[self.baseline].label,
+            "policies": rows,
+            "references": references,
+            "differences": self.pairs().map(|d| d.json()).collect::<Vec<_>>(),
+            "broken_conditions": broken,
+        })
+    }
+
+    fn row(&self, at: usize) -> Value {
+        let (candidate, mut row) = (&self.candidates[at], self.results.rows[at].json());
+        row["kind"] = "policy".into();
+        row["version"] = candidate.version.as_str().into();
+        row["library"] = candidate.library.as_str().into();
+        row["sha256"] = candidate.sha256.as_str().into();
+        row["spec"] = serde_json::from_str(&candidate.activation).unwrap_or(Value::Null);
+        row["out_of_service"] = match &self.results.faults[at] {
+            Some(fault) => {
+                json!({ "seed": fault.seed, "round": fault.round, "code": fault.code, "message": fault.message })
+            }
+            None => Value::Null,
+        };
+        row
+    }
+
+    /// Tasks lost or run twice are a bug, whatever the policy.
+    fn conserved(&self) -> Result<(), Failure> {
+        for row in &self.results.rows {
+            for name in ["tasks_lost", "tasks_duplicated"] {
+                let count = policy_sim::evaluate::metric(name).map_or(0.0, |at| row.value(at));
+                if count > 0.0 {
+                    return Err(Failure::new("conservation", format!("{}: {name} is {count}", row.label)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_csv(file: &Path, results: &Results) -> Result<(), csv::Error> {
+    let mut to = csv::Writer::from_path(file)?;
+    let names = METRICS.iter().map(|m| m.name);
+    to.write_record(["policy", "seed"].into_iter().chain(names))?;
+    for row in results.rows.iter().chain([&results.bound]) {
+        for (run, seed) in row.runs.iter().zip(&results.seeds) {
+            let values = run.values.iter().map(|v| if v.is_finite() { v.to_string() } else { String::new() });
+            to.write_record([row.label.clone(), seed.to_string()].into_iter().chain(values))?;
+        }
+    }
+    to.flush()?;
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! Every policy over every seed: runs side by side, results in order. A run shares nothing with another but the workload,
+//! so the number of threads changes no figure.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use policy_host::{Plan, PolicyHost};
+use policy_plugin_api::assemble::Round;
+use policy_plugin_api::observe::Observation;
+use policy_sim::Binder;
+use policy_sim::cluster::{Cluster, ClusterOptions};
+use policy_sim::evaluate::{Row, RunFigures, lower_bound};
+use policy_sim::event_log::EventLog;
+use policy_sim::virtual_time::{self, VirtualTimeOptions};
+use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, WorkloadError, is_seeded, parse_seeded};
+
+use super::candidate::{Candidate, Plugins};
+use crate::commands::progress::Bar;
+use crate::failure::Failure;
+
+/// What is run.
+pub(super) struct Grid<'a> {
+    pub(super) source: &'a str,
+    pub(super) defaults: &'a ClusterDefaults,
+    pub(super) faults: Option<&'a FaultPlan>,
+    pub(super) seeds: u64,
+    pub(super) events: Option<&'a Path>,
+    /// How many of the candidates were asked for; the rest are references.
+    pub(super) compared: usize,
+    pub(super) threads: Option<usize>,
+}
+
+/// What came out.
+pub(crate) struct Results {
+    /// One row a candidate.
+    pub(crate) rows: Vec<Row>,
+    /// What no policy can beat.
+    pub(crate) bound: Row,
+    /// The first fault of each candidate.
+    pub(crate) faults: Vec<Option<FirstFault>>,
+    /// Numbers of the seeds, from 0.
+    pub(crate) seeds: Vec<u64>,
+}
+
+/// A round that a policy did not answer itself.
+#[derive(Clone, Debug)]
+pub(crate) struct FirstFault {
+    pub(crate) seed: u64,
+    pub(crate) round: u64,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// One run.
+struct Ran {
+    figures: RunFigures,
+    fault: Option<FirstFault>,
+}
+
+/// The workload of a seed, there while runs of it are to come.
+struct Shared {
+    workload: Option<Arc<Workload>>,
+    runs_left: usize,
+    bound: Option<RunFigures>,
+}
+
+impl Grid<'_> {
+    /// The workload of a seed.
+    pub(super) fn workload(&self, seed: u64) -> Result<Arc<Workload>, WorkloadError> {
+        let mut workload = parse_seeded(self.source, self.defaults, seed)?;
+        if let Some(faults) = self.faults {
+            faults.apply(&mut workload, seed)?;
+        }
+        Ok(Arc::new(workload))
+    }
+
+    /// Whether all seeds have one workload.
+    fn is_fixed(&self) -> bool {
+        !is_seeded(self.source) && !matches!(self.faults, Some(FaultPlan::Random { .. }))
+    }
+
+    /// Runs everything. `first` is the workload of the first seed.
+    pub(super) fn run(
+        &self,
+        first: Arc<Workload>,
+        candidates: &[Candidate],
+        plugins: &Plugins,
+    ) -> Result<Results, Failure> {
+        let (n, seeds) = (candidates.len(), self.seeds as usize);
+        let known = |at: usize| (at == 0 || self.is_fixed()).then(|| Arc::clone(&first));
+        let shared: Vec<Mutex<Shared>> =
+            (0..seeds).map(|at| Mutex::new(Shared { workload: known(at), runs_left: n, bound: None })).collect();
+        let cells: Vec<OnceLock<Result<Ran, Failure>>> = (0..n * seeds).map(|_| OnceLock::new()).collect();
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(cores).min(n * seeds);
+        let bar = Bar::new(first.task_count() * (n * seeds) as u64, n * seeds);
+        drop(first);
+        std::thread::scope(|scope| {
+            let work = || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= n * seeds || failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // Seed by seed, so that few workloads are there at one time.
+                    let (seed, at) = (number / n, number % n);
+                    let ran = self.one(&shared[seed], seed as u64, at, candidates, plugins, &bar);
+                    failed.fetch_or(ran.is_err(), Ordering::Relaxed);
+                    let _ = cells[number].set(ran);
+                }
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            bar.follow(|| workers.iter().all(std::thread::ScopedJoinHandle::is_finished));
+        });
+        bar.finish();
+        Self::collect(candidates, seeds, cells, shared)
+    }
+
+    fn collect(
+        candidates: &[Candidate],
+        seeds: usize,
+        cells: Vec<OnceLock<Result<Ran, Failure>>>,
+        shared: Vec<Mutex<Shared>>,
+    ) -> Result<Results, Failure> {
+        let row = |c: &Candidate| Row { policy: c.policy.clone(), label: c.label.clone(), runs: Vec::new() };
+        let mut rows: Vec<Row> = candidates.iter().map(row).collect();
+        let mut faults = vec![None; candidates.len()];
+        for (number, cell) in cells.into_iter().enumerate() {
+            // One that was not run comes after one that failed.
+            let Some(ran) = cell.into_inner() else { continue };
+            let (ran, at) = (ran?, number % candidates.len());
+            rows[at].runs.push(ran.figures);
+            faults[at] = faults[at].take().or(ran.fault);
+        }
+        let bounds = shared.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner).bound);
+        let name = "lower-bound".to_owned();
+        let bound = Row { policy: name.clone(), label: name, runs: bounds.flatten().collect() };
+        Ok(Results { rows, bound, faults, seeds: (0..seeds as u64).collect() })
+    }
+
+    fn one(
+        &self,
+        shared: &Mutex<Shared>,
+        seed: u64,
+        at: usize,
+        candidates: &[Candidate],
+        plugins: &Plugins,
+        bar: &Bar,
+    ) -> Result<Ran, Failure> {
+        let workload = {
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let workload = match &shared.workload {
+                Some(workload) => Arc::clone(workload),
+                None => self.workload(seed)?,
+            };
+            shared.bound.get_or_insert_with(|| lower_bound(&workload));
+            shared.runs_left -= 1;
+            shared.workload = (shared.runs_left > 0).then(|| Arc::clone(&workload));
+            workload
+        };
+        let events = match self.events {
+            Some(file) if seed == 0 && at < self.compared => Some(event_log(file, at, candidates)?),
+            _ => None,
+        };
+        let options = ClusterOptions {
+            seed,
+            record_happenings: events.is_some(),
+            record_waits: true,
+            ..ClusterOptions::default()
+        };
+        let cluster = Cluster::new(Arc::clone(&workload), options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::new("no-runtime", format!("cannot start a runtime: {e}")))?;
+        let number = seed as usize * candidates.len() + at;
+        runtime.block_on(async {
+            let state_dir = plugins.state_dir(number);
+            let (host, generation) = candidates[at].host(&plugins.path(), &state_dir).await?;
+            let watched = Watched::new(&host, generation);
+            let progress = bar.begin();
+            let options = VirtualTimeOptions { events, until_us: None, progress: Some(progress) };
+            let outcome = virtual_time::run(cluster, &watched, options).await.map_err(|e| Failure::new(e.code(), e))?;
+            bar.end(workload.task_count());
+            let (invalid, others) = (watched.invalid.load(Ordering::Relaxed), watched.others.load(Ordering::Relaxed));
+            let fault = watched.first.into_inner().map(|fault| FirstFault { seed, ..fault });
+            let figures = RunFigures::of(&workload, &outcome, invalid, others);
+            host.shutdown().await;
+            let _ = std::fs::remove_dir_all(state_dir);
+            Ok(Ran { figures, fault })
+        })
+    }
+}
+
+fn event_log(file: &Path, at: usize, candidates: &[Candidate]) -> Result<EventLog, Failure> {
+    let path: PathBuf = match at {
+        0 => file.to_owned(),
+        _ => {
+            let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+            let label: String = candidates[at].label.chars().map(plain).collect();
+            let mut name = file.as_os_str().to_owned();
+            name.push(format!("-{label}"));
+            name.into()
+        }
+    };
+    let unwritable = |e| Failure::new("event-log-unwritable", format!("{}: {e}", path.display()));
+    File::create(&path).map(|f| EventLog::new(BufWriter::with_capacity(1 << 18, f))).map_err(unwritable)
+}
+
+/// A host, with a look at who answers.
+struct Watched<'a> {
+    host: &'a PolicyHost,
+    generation: u64,
+    rounds: AtomicU64,
+    others: AtomicU64,
+    invalid: AtomicU64,
+    first: OnceLock<FirstFault>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(host: &'a PolicyHost, generation: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { host, generation, rounds: zero(), others: zero(), invalid: zero(), first: OnceLock::new() }
+    }
+
+    fn note(&self, plan: &Plan, round: u64) {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        let Some(reason) = plan.fallback() else { return };
+        self.invalid.fetch_add(u64::from(is_violation(reason.code)), Ordering::Relaxed);
+        let (code, message) = (reason.code, reason.message.clone());
+        let _ = self.first.set(FirstFault { seed: 0, round, code, message });
+    }
+}
+
+/// Whether a fallback's code is that of an answer which broke the contract.
+fn is_violation(code: &str) -> bool {
+    const CODES: [&str; 9] = [
+        "too-many-rows",
+        "unknown-task",
+        "unknown-executor",
+        "task-not-pending",
+        "task-bound-twice",
+        "executor-overbooked",
+        "memory-overbooked",
+        "ineligible-pair",
+        "over-cap",
+    ];
+    CODES.contains(&code)
+}
+
+impl Binder for Watched<'_> {
+    type Answer = Plan;
+
+    async fn bind(&self, round: Arc<Round>) -> Plan {
+        let plan = self.host.bind(round).await;
+        let number = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        if plan.fallback().is_some() || plan.answered_by().generation != self.generation {
+            self.note(&plan, number);
+        }
+        plan
+    }
+
+    fn observe(&self, batch: Vec<Observation>) {
+        self.host.observe(batch);
+    }
+}

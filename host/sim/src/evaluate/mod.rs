@@ -1,0 +1,22 @@
+//! What a policy did to a workload, in figures: of one run ([`RunFigures`]), over seeds ([`Row`], with confidence
+//! intervals), against another policy ([`Difference`], paired by seed), and against what no policy could beat
+//! ([`lower_bound`]). [`Condition`] turns figures into a verdict. Pure: who runs what, and where results go, is the
+//! caller's business.
+//!
+//! Every figure has one name ([`METRICS`]), used in JSON, CSV and conditions alike.
+
+mod bound;
+mod condition;
+mod figures;
+mod metric;
+mod random;
+mod rows;
+mod stats;
+
+pub use bound::lower_bound;
+pub use condition::{Broken, Condition};
+pub use figures::{Group, RunFigures, SizeBin, Spread};
+pub use metric::{METRICS, Metric, Over, metric};
+pub use random::Random;
+pub use rows::{Difference, Row, number};
+pub use stats::{Interval, interval, mean};
