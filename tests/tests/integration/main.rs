@@ -10,6 +10,7 @@ mod embed;
 mod faults;
 mod files;
 mod hosted;
+mod loaded;
 mod logging;
 mod refusals;
 mod rounds;
