@@ -187,9 +187,7 @@ fn a_constructor_that_hangs_is_given_up_and_the_host_goes_on() {
     }
     sandbox.activate(r#"{ "policy": "round-robin" }"#);
     let mut running = Running::start(&sandbox, &["--admission-deadline-s", "10"]);
-    running.wait_for("-> round-robin");
-    running.wait_for("receipt    round-robin");
-    running.wait_for("discovered policy hostile");
+    running.wait_for_all(&["-> round-robin", "discovered policy hostile"]);
     sandbox.activate(r#"{ "policy": "hostile", "config": { "construct": "hang" } }"#);
     running.wait_for("[admission-timeout]");
     assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0);
