@@ -127,9 +127,8 @@ fn bad_active_files_are_refused_with_line_and_column_and_change_nothing() {
     }
     sandbox.activate(r#"{ "policy": "round-robin" }"#);
     let mut running = Running::start(&sandbox, &[]);
-    running.wait_for("-> round-robin");
-    running.wait_for("receipt    round-robin");
-    running.wait_for("discovered");
+    running.wait_for_all(&["-> round-robin", "filter tenant-quota", "policy hostile"]);
+    assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0, "it has answered");
     let before = active(&sandbox);
     for (json, code, part) in [
         ("", "empty-file", "active.json"),

@@ -59,6 +59,7 @@ impl<'s> Alive<'s> {
     }
 
     /// Takes one task off.
+    #[inline]
     pub(super) fn take(&mut self, position: u32, demand: Demand) -> ExecutorId {
         let slot = &mut self.slots[position as usize];
         demand.take(slot, 1);
@@ -75,6 +76,7 @@ impl<'s> Alive<'s> {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+#[inline]
 pub(super) fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

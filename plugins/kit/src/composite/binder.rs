@@ -40,15 +40,18 @@ impl Batch {
     }
 
     /// The positions of the task that is being collected.
+    #[inline]
     fn open(&self) -> &[u32] {
         &self.positions[self.row_offsets.last().map_or(0, |&n| n as usize)..]
     }
 
+    #[inline]
     fn add(&mut self, position: u32, slot: &AvailableTaskSlots) {
         self.rows.push(*slot);
         self.positions.push(position);
     }
 
+    #[inline]
     fn close(&mut self, task: u32, demand: Demand) {
         self.tasks.push(task);
         self.demands.push(demand);
@@ -195,6 +198,7 @@ where
         found
     }
 
+    #[inline(always)]
     fn offer(&mut self, position: u32, demand: Demand, pass: &Pass<'_>) {
         let slot = self.alive.slot(position);
         if demand.fits(slot) && pass.allows(slot.executor) && !self.batch.open().contains(&position) {
