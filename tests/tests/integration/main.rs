@@ -18,6 +18,7 @@ mod rounds;
 mod run;
 mod sandbox;
 mod score;
+mod shadow;
 mod state;
 mod swap;
 mod third_party;
