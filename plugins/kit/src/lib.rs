@@ -12,6 +12,7 @@
 //! | [`first_fit`] | fills executors in a given order: the whole of bias, the remainder of the others |
 //! | [`ring`] | the consistent-hash ring, kept across rounds |
 //! | [`pattern`] | names with `*` in configs |
+//! | [`composite`] | filter, score, pick: the host's policy that asks scores in plugins |
 //!
 //! Rules that hold for every policy here:
 //! - **Order**: stages are served in the contract's order, tasks by index.
