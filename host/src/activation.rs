@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::fallback::BuiltIn;
-use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_WEIGHT};
+use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT};
 
 /// The name of the file.
 pub const ACTIVE_FILE: &str = "active.json";
@@ -62,7 +62,7 @@ struct ActiveFile<'a> {
     #[serde(default)]
     #[schemars(range(min = 1, max = 60_000))]
     deadline_ms: Option<u64>,
-    /// Candidates that see the same rounds without effect.
+    /// Candidates that see the same rounds without effect; what they would have done is in the receipt.
     #[serde(default, borrow)]
     shadow: Vec<FilterEntry<'a>>,
 }
@@ -119,6 +119,8 @@ pub struct Activation {
     pub filters: Vec<Wanted>,
     /// The scores of `composite` with their weights, in the order of the file.
     pub scores: Vec<(Wanted, u32)>,
+    /// Policies that see the same rounds without effect.
+    pub shadow: Vec<Wanted>,
     /// Binds a round when the policy cannot.
     pub fallback: BuiltIn,
     /// Where the policy runs; `None` for the host's default.
@@ -213,8 +215,11 @@ impl Activation {
         if file.filters.len() > MAX_FILTERS {
             return value(format!("{} filters, the limit is {MAX_FILTERS}", file.filters.len()));
         }
-        if !file.shadow.is_empty() {
-            return value("shadow candidates are not supported by this version; remove \"shadow\"".into());
+        if file.shadow.len() > MAX_SHADOWS {
+            return value(format!("{} shadow candidates, the limit is {MAX_SHADOWS}", file.shadow.len()));
+        }
+        if file.shadow.iter().any(|shadow| shadow.policy == Composite::NAME) {
+            return value(format!("{} cannot be a shadow: it has no scores of its own", Composite::NAME));
         }
         if let Err(message) = check_scores(&file.policy, &file.scores) {
             return value(message);
@@ -227,6 +232,7 @@ impl Activation {
             policy: wanted(text, &file.policy, file.config),
             filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
             scores: file.scores.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect(),
+            shadow: file.shadow.iter().map(|s| wanted(text, &s.policy, s.config)).collect(),
             fallback: file.fallback,
             lane: file.lane,
             deadline_ms: file.deadline_ms,
@@ -326,7 +332,7 @@ mod tests {
                 "allowed are 0 to 1000",
             ),
             (r#"{"policy": "composite", "scores": [{"policy":"y", "weight": -1}]}"#, "active-file-syntax", "u32"),
-            ("{\"policy\": \"x\", \"shadow\": [{\"policy\":\"y\"}]}", "active-file-value", "shadow"),
+            (r#"{"policy": "x", "shadow": [{"policy":"composite"}]}"#, "active-file-value", "cannot be a shadow"),
         ] {
             let error = Activation::parse(text.as_bytes()).unwrap_err();
             assert_eq!(error.code(), code, "{text}");

@@ -128,6 +128,8 @@ pub(crate) struct Recipe {
     pub(crate) filters: Vec<(Wanted, Arc<Loaded>)>,
     /// With their weights.
     pub(crate) scores: Vec<(Wanted, u32, Arc<Loaded>)>,
+    /// Candidates beside it.
+    pub(crate) shadows: Vec<(Wanted, Origin)>,
     pub(crate) generation: u64,
 }
 
@@ -187,11 +189,23 @@ fn composite(recipe: &Recipe) -> Result<PolicyInstance, AdmitError> {
 impl Recipe {
     /// Every library that it needs.
     pub(crate) fn libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
-        let policy = match &self.policy.1 {
+        let policies = std::iter::once(&self.policy).chain(&self.shadows).filter_map(|(_, origin)| match origin {
             Origin::Library(loaded) => Some(loaded),
             Origin::BuiltIn(_) | Origin::Composite => None,
+        });
+        policies.chain(self.filters.iter().map(|(_, l)| l)).chain(self.scores.iter().map(|(_, _, l)| l))
+    }
+
+    /// Each shadow as a recipe of its own: without filters, whose limits it is given.
+    pub(crate) fn shadows(&self) -> impl Iterator<Item = Self> {
+        let alone = |policy: &(Wanted, Origin)| Self {
+            policy: policy.clone(),
+            filters: Vec::new(),
+            scores: Vec::new(),
+            shadows: Vec::new(),
+            generation: self.generation,
         };
-        policy.into_iter().chain(self.filters.iter().map(|(_, l)| l)).chain(self.scores.iter().map(|(_, _, l)| l))
+        self.shadows.iter().map(alone)
     }
 
     /// What makes two recipes the same: libraries and configs.

@@ -21,6 +21,9 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     let lineup = shared.slot.load();
     let active = lineup.serving();
     let observations = shared.feedback.take();
+    if let (Some(shadows), Some(batch)) = (&active.shadows, &observations) {
+        shadows.observed(batch);
+    }
     let ran = active.lane.run(&round, observations, active.info.deadline).await;
     let fault = match ran.answer {
         Err(fault) => fault,
@@ -31,6 +34,9 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
                 Ok(plan) => {
                     if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
                         let _ = active.first_answer.set(Instant::now());
+                    }
+                    if let (Some(shadows), Some(rows)) = (&active.shadows, plan.proposal()) {
+                        shadows.saw(&round, ran.limits.as_ref().and_then(Option::as_ref), rows);
                     }
                     return plan;
                 }

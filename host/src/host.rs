@@ -295,6 +295,9 @@ impl PolicyHost {
         let lineup = self.shared.slot.load();
         if let Some(active) = receipt.active.as_mut().filter(|a| a.generation == lineup.active.info.generation) {
             active.rounds_answered = lineup.active.rounds.load(Ordering::Relaxed);
+            if let Some(shadows) = &lineup.active.shadows {
+                (active.shadow, active.shadow_rounds_skipped) = shadows.receipts();
+            }
         }
         receipt
     }

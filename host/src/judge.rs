@@ -244,7 +244,7 @@ pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64) -> Vec<Unfit> {
 
 fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Result<(), AdmitError> {
     let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
-    let recipe = |policy, filters, scores| Recipe { policy, filters, scores, generation };
+    let recipe = |policy, filters, scores| Recipe { policy, filters, scores, shadows: Vec::new(), generation };
     let recipe = match export.kind.as_str() {
         "policy" => recipe((wanted, Origin::Library(loaded.clone())), Vec::new(), Vec::new()),
         "filter" => {

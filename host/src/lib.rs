@@ -42,6 +42,7 @@ pub mod limits;
 pub mod load;
 pub mod receipt;
 mod registry;
+mod shadow;
 mod slot;
 mod validate;
 pub mod vet;

@@ -20,6 +20,12 @@ pub const MAX_FILTERS: usize = 16;
 pub const MAX_SCORES: usize = 16;
 /// Largest weight of a score.
 pub const MAX_WEIGHT: u32 = 1_000;
+/// Shadow candidates in one `active.json`.
+pub const MAX_SHADOWS: usize = 4;
+/// Rounds and batches of observations waiting for the shadows. Full: they pass, and are counted.
+pub const SHADOW_MESSAGES: usize = 64;
+/// How long the shadows rest after a round, in times of what they took for it: they get a twentieth of a core at most.
+pub const SHADOW_REST: u32 = 19;
 /// Messages waiting for the control task. Full: outcomes of rounds are dropped and counted.
 pub const INBOX_MESSAGES: usize = 1_024;
 /// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.

@@ -84,6 +84,10 @@ pub struct ActiveReceipt {
     pub filters: Vec<PartReceipt>,
     /// The scores that `composite` asks.
     pub scores: Vec<PartReceipt>,
+    /// The candidates that see its rounds without effect.
+    pub shadow: Vec<ShadowReceipt>,
+    /// Rounds that went by while the shadows were busy with another.
+    pub shadow_rounds_skipped: u64,
     /// The built-in that binds a round when it cannot.
     pub fallback: String,
     /// The deadline of a round.
@@ -110,6 +114,42 @@ pub struct PartReceipt {
     pub sha256: String,
     /// The file name of its library.
     pub library: String,
+}
+
+/// What a shadow would have done, in the rounds that it saw since its activation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ShadowReceipt {
+    /// Its name.
+    pub policy: String,
+    /// Its version.
+    pub version: String,
+    /// The SHA-256 of its library; empty for built-ins.
+    pub sha256: String,
+    /// The file name of its library.
+    pub library: String,
+    /// Rounds that it answered legally.
+    pub rounds: u64,
+    /// Rounds that it declined.
+    pub declined: u64,
+    /// Tasks that it bound in these rounds.
+    pub tasks: u64,
+    /// Tasks that the active policy bound in them.
+    pub tasks_of_active: u64,
+    /// Tasks that both bound to the same executor, as a share of the larger of the two numbers; 1 where neither bound any.
+    pub agreement: f64,
+    /// Input bytes on the executor as a share of all input bytes of the tasks that it bound; 0 without input.
+    pub local_bytes_share: f64,
+    /// The same for the active policy.
+    pub local_bytes_share_of_active: f64,
+    /// Time of a round, median, in microseconds.
+    pub latency_us_p50: u64,
+    /// Time of a round, 99th percentile, in microseconds.
+    pub latency_us_p99: u64,
+    /// The code of the fault after which it was asked no more; empty while it is well.
+    pub failed: String,
+    /// What happened then.
+    pub message: String,
 }
 
 /// The last change, done or refused.

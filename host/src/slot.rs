@@ -11,6 +11,7 @@ use crate::activation::LaneKind;
 use crate::event::Cause;
 use crate::fallback::BuiltIn;
 use crate::lane::Lane;
+use crate::shadow::Shadows;
 
 /// What a generation is: the truth that receipts and plans tell.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct ActiveInfo {
     pub filters: Vec<PartInfo>,
     /// The scores that `composite` asks, with their weights.
     pub scores: Vec<(PartInfo, u32)>,
+    /// The candidates that see its rounds without effect.
+    pub shadows: Vec<PartInfo>,
     /// Binds a round when it cannot.
     pub fallback: BuiltIn,
     /// When it was activated.
@@ -50,10 +53,10 @@ impl ActiveInfo {
     }
 }
 
-/// A filter or score beside a policy.
+/// A filter, score or shadow beside a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartInfo {
-    /// `filter` or `score`.
+    /// `filter`, `score` or `shadow`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -72,6 +75,8 @@ pub(crate) struct Active {
     pub(crate) info: Arc<ActiveInfo>,
     pub(crate) lane: Lane,
     pub(crate) fallback: Arc<dyn DistributionPolicy>,
+    /// Candidates that see its rounds.
+    pub(crate) shadows: Option<Shadows>,
     /// The event that caused the swap.
     pub(crate) caused_at: Instant,
     /// Rounds answered with a legal answer.

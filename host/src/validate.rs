@@ -16,7 +16,7 @@ use crate::slot::ActiveInfo;
 #[derive(Debug)]
 pub struct Plan {
     round: Arc<Round>,
-    rows: Option<Proposal>,
+    rows: Option<Arc<Proposal>>,
     answered_by: Arc<ActiveInfo>,
     fallback: Option<FallbackReason>,
 }
@@ -35,7 +35,12 @@ impl Plan {
     #[inline]
     #[must_use]
     pub fn bindings(&self) -> &[BoundTask] {
-        self.rows.as_ref().map_or(&[], Proposal::rows)
+        self.rows.as_ref().map_or(&[], |rows| rows.rows())
+    }
+
+    /// The answer itself, to be looked at by others.
+    pub(crate) fn proposal(&self) -> Option<&Arc<Proposal>> {
+        self.rows.as_ref()
     }
 
     /// The round that was asked about: what the indices refer to.
@@ -79,7 +84,12 @@ pub(crate) fn validate(
     fallback: Option<FallbackReason>,
 ) -> Result<Plan, Violation> {
     check(round, limits, proposal.rows())?;
-    Ok(Plan { round: Arc::clone(round), rows: Some(proposal), answered_by: Arc::clone(answered_by), fallback })
+    Ok(Plan {
+        round: Arc::clone(round),
+        rows: Some(Arc::new(proposal)),
+        answered_by: Arc::clone(answered_by),
+        fallback,
+    })
 }
 
 /// The contract, with scratch memory that each thread keeps.

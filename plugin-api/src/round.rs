@@ -652,6 +652,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Whether any task of the stage has known holders of its input.
+    #[inline]
     #[must_use]
     pub fn has_holders(&self) -> bool {
         !self.block.column::<u32>(stage::HOLDER_UID).is_empty()
@@ -757,7 +758,8 @@ impl<'a> Task<'a> {
     }
 
     /// Who holds how many bytes of its input: largest first.
-    pub fn holders(&self) -> impl ExactSizeIterator<Item = (ExecutorUid, u64)> + use<'a> {
+    #[inline]
+    pub fn holders(&self) -> impl ExactSizeIterator<Item = (ExecutorUid, u64)> + Clone + use<'a> {
         let block = self.stage.block;
         let range = ragged(block.column(stage::HOLDER_OFFSETS), self.index as usize);
         let uids = block.column::<u32>(stage::HOLDER_UID).get(range.clone()).unwrap_or(&[]);

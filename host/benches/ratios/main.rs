@@ -23,10 +23,11 @@ fn main() {
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sections: [(&str, Section); 6] = [
+    let sections: [(&str, Section); 7] = [
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
+        ("shadow", boundary::shadow),
         ("swap", swap::latency),
         ("stall", swap::stall),
         ("memory", swap::memory),

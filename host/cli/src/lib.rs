@@ -48,6 +48,8 @@ enum Command {
     Switch(commands::switch::Switch),
     /// What a running host says is active.
     Status(commands::status::Status),
+    /// Start the crate of a policy.
+    New(commands::new::New),
     /// Print the JSON Schemas of active.json and of what the commands print.
     Schema(commands::schema::Schema),
     /// The child's side of `check`.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Switch(switch) => switch.execute(),
         Command::Status(status) => status.execute(),
+        Command::New(new) => new.execute(),
         Command::Schema(schema) => schema.execute(),
         Command::Judge { file } => {
             policy_host::judge::child_main(&file);

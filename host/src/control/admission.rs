@@ -213,7 +213,11 @@ impl Control {
             let runs = info.parts().any(|i| i.kind == kind && i.name == part.name && i.sha256 == digest);
             gives(kind, &part.name) && newest(kind, &part.name) && !runs
         });
-        if renews_policy || renews_part {
+        let renews_shadow = wish.activation.shadow.iter().any(|shadow| {
+            let runs = info.shadows.iter().any(|i| i.name == shadow.name && i.sha256 == digest);
+            gives("policy", &shadow.name) && newest("policy", &shadow.name) && !runs
+        });
+        if renews_policy || renews_part || renews_shadow {
             let request = Request {
                 activation: wish.activation.clone(),
                 cause: Cause::NewLibrary,

@@ -17,6 +17,7 @@ use crate::receipt::{
     ActiveReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
     REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
+use crate::shadow::Shadows;
 use crate::slot::{Active, PartInfo};
 use crate::vet::{Digest, StagingDir, create_private};
 
@@ -277,7 +278,10 @@ impl Control {
                 sha256: part.sha256.clone(),
                 library: part.library.clone(),
             };
+            let (shadow, shadow_rounds_skipped) = active.shadows.as_ref().map(Shadows::receipts).unwrap_or_default();
             books.receipt.active = Some(ActiveReceipt {
+                shadow,
+                shadow_rounds_skipped,
                 policy: info.policy.clone(),
                 version: info.version.clone(),
                 generation: info.generation,
@@ -296,7 +300,7 @@ impl Control {
             });
         }
         let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())
-            .chain(lineup.active.info.parts().map(|part| part.sha256.as_str()))
+            .chain(lineup.active.info.parts().chain(&lineup.active.info.shadows).map(|part| part.sha256.as_str()))
             .filter(|s| !s.is_empty())
             .collect();
         let mapped = mapped_libraries() as u64;

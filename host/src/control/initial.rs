@@ -36,6 +36,7 @@ impl Control {
             deadline: options.deadline,
             filters: Vec::new(),
             scores: Vec::new(),
+            shadows: Vec::new(),
             fallback,
             since: SystemTime::now(),
             cause: Cause::Api,
@@ -48,6 +49,7 @@ impl Control {
             caused_at: Instant::now(),
             rounds: AtomicU64::new(0),
             first_answer: OnceLock::new(),
+            shadows: None,
             suspended: AtomicBool::new(false),
         })
     }

@@ -20,6 +20,7 @@ use crate::limits::{MAX_STUCK_THREADS, UNKNOWN_NAME_GRACE};
 use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
+use crate::shadow::{Shadow, Shadows};
 use crate::slot::{Active, ActiveInfo, PartInfo};
 
 /// What became of a construction.
@@ -99,15 +100,8 @@ impl Control {
 
     fn recipe(&self, activation: &Activation) -> Result<Recipe, Obstacle> {
         let policy = &activation.policy;
-        let origin = match (self.registry.resolve("policy", &policy.name), policy.name.parse::<BuiltIn>()) {
-            _ if !activation.scores.is_empty() => Origin::Composite,
-            (Ok(loaded), _) => Origin::Library(loaded),
-            // While a library of that name may be under way, the built-in is not what the operator means.
-            (Err(Unresolved::Unknown), Ok(built_in)) if self.admitting.is_empty() && self.scanned => {
-                Origin::BuiltIn(built_in)
-            }
-            (Err(unresolved), _) => return Err(self.obstacle("policy", policy, unresolved)),
-        };
+        let origin = if activation.scores.is_empty() { self.origin(policy)? } else { Origin::Composite };
+        let shadows = activation.shadow.iter().map(|wanted| Ok((wanted.clone(), self.origin(wanted)?)));
         let part = |kind, wanted: &Wanted| {
             self.registry.resolve(kind, &wanted.name).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
         };
@@ -118,8 +112,20 @@ impl Control {
             policy: (policy.clone(), origin),
             filters: filters.collect::<Result<_, _>>()?,
             scores: scores.collect::<Result<_, _>>()?,
+            shadows: shadows.collect::<Result<_, _>>()?,
             generation: self.generation + 1,
         })
+    }
+
+    fn origin(&self, policy: &Wanted) -> Result<Origin, Obstacle> {
+        match (self.registry.resolve("policy", &policy.name), policy.name.parse::<BuiltIn>()) {
+            (Ok(loaded), _) => Ok(Origin::Library(loaded)),
+            // While a library of that name may be under way, the built-in is not what the operator means.
+            (Err(Unresolved::Unknown), Ok(built_in)) if self.admitting.is_empty() && self.scanned => {
+                Ok(Origin::BuiltIn(built_in))
+            }
+            (Err(unresolved), _) => Err(self.obstacle("policy", policy, unresolved)),
+        }
     }
 
     fn obstacle(&self, kind: &'static str, wanted: &Wanted, unresolved: Unresolved) -> Obstacle {
@@ -391,6 +397,7 @@ impl Construction {
         admit::rehearse_once(&self.recipe, note(&self.shared))?;
         let pipeline = Arc::new(admit::construct(&self.recipe, note(&self.shared))?);
         self.hand_over(&name, &pipeline, note(&self.shared));
+        let shadows = self.shadows(&note(&self.shared))?;
         let thread = format!("policy-{generation}");
         let lane = Lane::new(self.lane, pipeline, &thread)
             .map_err(|source| AdmitError::Thread { name: name.clone(), source })?;
@@ -401,8 +408,24 @@ impl Construction {
             caused_at: self.caused_at,
             rounds: AtomicU64::new(0),
             first_answer: OnceLock::new(),
+            shadows,
             suspended: AtomicBool::new(false),
         }))
+    }
+
+    /// Constructs and rehearses the shadows, and starts their thread.
+    fn shadows(&self, note: &(impl Fn(String) + Clone + Send + Sync + 'static)) -> Result<Option<Shadows>, AdmitError> {
+        let shadow = |recipe: Recipe| {
+            admit::rehearse_once(&recipe, note.clone())?;
+            let pipeline = Arc::new(admit::construct(&recipe, note.clone())?);
+            Ok(Shadow { info: shadow_info(&recipe.policy.0.name, &recipe.policy.1), pipeline })
+        };
+        let shadows = self.recipe.shadows().map(shadow).collect::<Result<Vec<_>, AdmitError>>()?;
+        if shadows.is_empty() {
+            return Ok(None);
+        }
+        let name = shadows[0].info.name.clone();
+        Shadows::start(shadows).map(Some).map_err(|source| AdmitError::Thread { name, source })
     }
 
     fn hand_over(&self, name: &str, pipeline: &crate::lane::Pipeline, note: impl Fn(String)) {
@@ -422,12 +445,7 @@ impl Construction {
     }
 
     fn info(&self, policy: String) -> ActiveInfo {
-        let (version, library, sha256) = match &self.recipe.policy.1 {
-            Origin::BuiltIn(_) | Origin::Composite => {
-                (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new())
-            }
-            Origin::Library(loaded) => about(loaded, &policy),
-        };
+        let (version, library, sha256) = about_origin(&self.recipe.policy.1, &policy);
         let part = |kind, wanted: &Wanted, loaded| {
             let (version, library, sha256) = about(loaded, &wanted.name);
             PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
@@ -437,6 +455,7 @@ impl Construction {
             scores: (self.recipe.scores.iter())
                 .map(|(wanted, weight, loaded)| (part("score", wanted, loaded), *weight))
                 .collect(),
+            shadows: self.recipe.shadows.iter().map(|(wanted, origin)| shadow_info(&wanted.name, origin)).collect(),
             policy,
             version,
             generation: self.recipe.generation,
@@ -449,6 +468,20 @@ impl Construction {
             cause: self.cause,
             active_file_sha256: self.active_file_sha256.clone(),
         }
+    }
+}
+
+fn shadow_info(name: &str, origin: &Origin) -> PartInfo {
+    let (version, library, sha256) = about_origin(origin, name);
+    PartInfo { kind: "shadow", name: name.to_owned(), version, library, sha256 }
+}
+
+fn about_origin(origin: &Origin, name: &str) -> (String, String, String) {
+    match origin {
+        Origin::BuiltIn(_) | Origin::Composite => {
+            (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new())
+        }
+        Origin::Library(loaded) => about(loaded, name),
     }
 }
 

@@ -146,7 +146,7 @@ impl Pipeline {
         answer
     }
 
-    fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
+    pub(crate) fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
         for f in &self.filters {
             f.filter.observe(batch).map_err(|e| Fault::of_filter(&f.name, &e))?;
         }

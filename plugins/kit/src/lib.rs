@@ -1,8 +1,8 @@
 //! The plain part of policies: complete policies without an ABI, and the parts that they share.
 //!
 //! The host compiles [`Bias`] and [`RoundRobin`] in as its fallbacks, and each bundled plugin exports one of these
-//! types; nothing here loads, exports or logs. A policy's file holds its rule and its config; what several rules need
-//! stands in a module of its own:
+//! types; nothing here loads or exports. A policy's file holds its rule and its config; what several rules need stands in
+//! a module of its own:
 //!
 //! | module | holds |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | [`first_fit`] | fills executors in a given order: the whole of bias, the remainder of the others |
 //! | [`ring`] | the consistent-hash ring, kept across rounds |
 //! | [`pattern`] | names with `*` in configs |
+//! | [`composite`] | filter, score, pick: the host's policy that asks scores in plugins |
 //!
 //! Rules that hold for every policy here:
 //! - **Order**: stages are served in the contract's order, tasks by index.
@@ -20,7 +21,7 @@
 //!   then such a stage stops at the first, too. A round never costs more because more tasks wait.
 //! - **Work conservation**: while a stage of one-vcore tasks that take no memory and are under no limit has one
 //!   pending, no executor has a free vcore ([`Binding`] and [`DataLocality`] excepted, which are asked to let tasks
-//!   wait).
+//!   wait, and required labels of [`ResourceAware`]).
 #![forbid(unsafe_code)]
 
 pub mod adaptive;

@@ -1,6 +1,6 @@
 //! Every policy passes the conformance suite and wastes no vcore, whatever the round.
 
-use policy_kit::{Bias, Binding, ConsistentHash, RoundRobin};
+use policy_kit::{Bias, Binding, Composite, ConsistentHash, ResourceAware, RoundRobin, TenantFair};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::arbitrary;
@@ -36,6 +36,42 @@ mod consistent_hash {
     );
 }
 
+/// `composite` with two scores, as a policy of its own.
+#[derive(Debug)]
+struct Scored(Composite);
+
+impl FromConfig for Scored {
+    const NAME: &'static str = Composite::NAME;
+    type Config = <Composite as FromConfig>::Config;
+
+    fn from_config(config: Self::Config) -> Result<Self> {
+        Composite::from_config(config).map(Self)
+    }
+}
+
+#[async_trait]
+impl DistributionPolicy for Scored {
+    async fn bind_tasks(&self, slots: &mut [AvailableTaskSlots], jobs: &RunningJobs<'_>) -> Result<Vec<BoundTask>> {
+        let bound = self.0.bind(slots, jobs, &[2, 1], |place, candidates, scores| -> Result<()> {
+            candidates.rate(scores, |task, row| match place {
+                0 => row.slots.min(100) as f32,
+                _ => ((task * 7 + row.executor.0) % 101) as f32,
+            });
+            Ok(())
+        });
+        bound.map_err(|fault| PolicyError::failed(format!("{fault:?}")))
+    }
+}
+
+mod composite {
+    policy_testkit::policy_conformance!(
+        super::Scored,
+        defaults = "{}",
+        two_drawn = r#"{"candidates": 2}"#,
+        all_asked = r#"{"candidates": 0}"#,
+    );
+}
+
 fn made<P: FromConfig>() -> P
 where
     P::Config: Default,
@@ -57,6 +93,9 @@ proptest! {
         prop_assert_eq!(bound(&round, &RoundRobin::default()), bindable);
         prop_assert_eq!(bound(&round, &made::<Binding>()), bindable);
         prop_assert_eq!(bound(&round, &made::<ConsistentHash>()), bindable);
+        prop_assert_eq!(bound(&round, &made::<ResourceAware>()), bindable);
+        prop_assert_eq!(bound(&round, &made::<TenantFair>()), bindable);
+        prop_assert_eq!(bound(&round, &made::<Scored>()), bindable);
     }
 
     #[test]

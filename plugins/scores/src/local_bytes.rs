@@ -25,17 +25,19 @@ impl TaskScore for LocalBytes {
         if !stage.has_holders() {
             return Ok(());
         }
-        let uids = running_jobs.executors().uids();
-        let mut scores = scores.iter_mut();
-        for (index, rows) in candidates.iter() {
-            let task = stage.task(index);
-            let all: u64 = task.holders().map(|(_, bytes)| bytes).fold(0, u64::saturating_add);
-            for (row, score) in rows.iter().zip(&mut scores) {
-                let uid = uids.get(row.executor.index());
-                let here = task.holders().filter(|(holder, _)| Some(&holder.0) == uid).map(|(_, bytes)| bytes);
-                let here = here.fold(0, u64::saturating_add);
-                *score = if all == 0 { 0.0 } else { MAX_SCORE * (here as f64 / all as f64) as f32 };
+        let executors = running_jobs.executors();
+        let mut scores = scores;
+        for (task, rows) in candidates.iter() {
+            let (own, rest) = scores.split_at_mut(rows.len());
+            let holders = stage.task(task).holders();
+            let all = holders.clone().map(|(_, bytes)| bytes).fold(0, u64::saturating_add).max(1);
+            for (uid, bytes) in holders {
+                let holder = executors.by_uid(uid);
+                if let Some(at) = rows.iter().position(|row| Some(row.executor) == holder) {
+                    own[at] = (own[at] + MAX_SCORE * (bytes as f64 / all as f64) as f32).min(MAX_SCORE);
+                }
             }
+            scores = rest;
         }
         Ok(())
     }

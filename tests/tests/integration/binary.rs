@@ -84,6 +84,15 @@ impl Running {
         }
     }
 
+    /// Waits for lines with each of these texts, in any order.
+    pub(crate) fn wait_for_all(&mut self, parts: &[&str]) {
+        let mut missing = parts.to_vec();
+        while !missing.is_empty() {
+            let line = self.wait_for("");
+            missing.retain(|part| !line.contains(part));
+        }
+    }
+
     /// Ends the run politely; returns its exit code and summary.
     pub(crate) fn stop(&mut self) -> (i32, Value) {
         let pid = rustix::process::Pid::from_child(&self.child);

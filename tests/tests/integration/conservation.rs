@@ -1,4 +1,4 @@
-//! No task is lost or run twice, whatever is swapped while work flows; and nothing grows with the number of switches.
+//! No task is lost or run twice, whatever is swapped while work flows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,6 @@ use crate::hosted::Hosted;
 use crate::sandbox::library;
 
 const SWITCHES: u32 = 1_000;
-
-/// Resident set size in KiB; `None` where the system does not tell.
-fn resident_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_switches_at_full_load_lose_nothing_and_bind_nothing_twice() {
@@ -42,19 +35,14 @@ async fn a_thousand_switches_at_full_load_lose_nothing_and_bind_nothing_twice() 
     };
     let host = &hosted.host;
     let switches = async {
-        let mut resident = Vec::new();
         for number in 0..SWITCHES {
             let policy = if number % 2 == 0 { "bias" } else { "round-robin" };
             let active = host.switch(&format!(r#"{{ "policy": "{policy}", "deadline_ms": 10000 }}"#)).await.unwrap();
             assert_eq!(active.policy, policy);
-            if number >= SWITCHES / 2 && number % 50 == 0 {
-                resident.extend(resident_kib());
-            }
         }
         let _ = stop.send(());
-        resident
     };
-    let (outcome, resident) = tokio::join!(real_time::run(cluster, host, timing, &progress, stopped), switches);
+    let (outcome, ()) = tokio::join!(real_time::run(cluster, host, timing, &progress, stopped), switches);
     let outcome = outcome.unwrap();
     assert_eq!(outcome.end, End::Stopped);
     assert_eq!((outcome.counts.lost, outcome.counts.duplicated, outcome.fallback_rounds), (0, 0, 0));
@@ -62,10 +50,6 @@ async fn a_thousand_switches_at_full_load_lose_nothing_and_bind_nothing_twice() 
     assert!(outcome.by_policy["round-robin"].rounds > 0);
     let receipt = hosted.host.receipt();
     assert_eq!(receipt.dropped_messages, 0);
-    // The same bytes, mapped once: what half the switches cost is not memory. The allocator is allowed its moods.
-    if let (Some(first), Some(last)) = (resident.first(), resident.last()) {
-        assert!(last.saturating_sub(*first) < 16 * 1024, "resident memory grew: {resident:?} KiB");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! The promises of the host, tested where they are made: a promise to an embedder through the library, a promise to an
 //! operator through the command. Real shared libraries, real `dlopen`, real files. Nothing sleeps: tests wait for events.
 
+mod author;
 mod binary;
 mod check;
 mod compose;
@@ -11,12 +12,14 @@ mod evaluate;
 mod faults;
 mod files;
 mod hosted;
+mod loaded;
 mod logging;
 mod refusals;
 mod rounds;
 mod run;
 mod sandbox;
 mod score;
+mod shadow;
 mod state;
 mod swap;
 mod third_party;

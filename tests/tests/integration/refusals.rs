@@ -127,9 +127,8 @@ fn bad_active_files_are_refused_with_line_and_column_and_change_nothing() {
     }
     sandbox.activate(r#"{ "policy": "round-robin" }"#);
     let mut running = Running::start(&sandbox, &[]);
-    running.wait_for("-> round-robin");
-    running.wait_for("receipt    round-robin");
-    running.wait_for("discovered");
+    running.wait_for_all(&["-> round-robin", "filter tenant-quota", "policy hostile"]);
+    assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0, "it has answered");
     let before = active(&sandbox);
     for (json, code, part) in [
         ("", "empty-file", "active.json"),
@@ -187,9 +186,7 @@ fn a_constructor_that_hangs_is_given_up_and_the_host_goes_on() {
     }
     sandbox.activate(r#"{ "policy": "round-robin" }"#);
     let mut running = Running::start(&sandbox, &["--admission-deadline-s", "10"]);
-    running.wait_for("-> round-robin");
-    running.wait_for("receipt    round-robin");
-    running.wait_for("discovered policy hostile");
+    running.wait_for_all(&["-> round-robin", "discovered policy hostile"]);
     sandbox.activate(r#"{ "policy": "hostile", "config": { "construct": "hang" } }"#);
     running.wait_for("[admission-timeout]");
     assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0);

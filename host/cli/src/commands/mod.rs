@@ -5,6 +5,7 @@ pub(crate) mod chronicle;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod list;
+pub(crate) mod new;
 pub(crate) mod placement;
 pub(crate) mod progress;
 pub(crate) mod run;

@@ -58,6 +58,27 @@ fn tell(receipt: &Receipt, running: bool) {
                 say!("          its file is not in the directory any more; it runs from the host's own copy");
             }
             say!("lane      {}, deadline {} ms, fallback {}", a.lane, a.deadline_ms, a.fallback);
+            for s in &a.shadow {
+                let latency = format!("{} / {} us p50 / p99", s.latency_us_p50, s.latency_us_p99);
+                say!(
+                    "shadow    {} {}: {} rounds, agreement {:.1} %, {latency}",
+                    s.policy,
+                    s.version,
+                    s.rounds,
+                    100.0 * s.agreement
+                );
+                let local = (100.0 * s.local_bytes_share, 100.0 * s.local_bytes_share_of_active);
+                say!(
+                    "          would bind {} tasks (active {}), {:.1} % of bytes local (active {:.1} %)",
+                    s.tasks,
+                    s.tasks_of_active,
+                    local.0,
+                    local.1
+                );
+                if !s.failed.is_empty() {
+                    say!("          asked no more: {}: {}", s.failed, s.message);
+                }
+            }
             say!("rounds    {} answered, {} by the fallback", a.rounds_answered, receipt.fallback_rounds);
         }
     }

@@ -74,6 +74,10 @@ impl Switch {
             // They belong to that policy alone.
             file.remove("scores");
         }
+        // A candidate that is promoted is no candidate any more.
+        if let Some(shadow) = file.get_mut("shadow").and_then(Value::as_array_mut) {
+            shadow.retain(|candidate| candidate["policy"] != self.policy.as_str());
+        }
         file.insert("policy".into(), Value::String(self.policy.clone()));
         match config {
             Some(config) => file.insert("config".into(), config),

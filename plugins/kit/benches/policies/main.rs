@@ -6,10 +6,12 @@
 #![allow(missing_docs, reason = "a program")]
 
 mod baseline;
+mod composite;
 mod paired;
 mod sections;
 mod workload;
 
+use composite::Scored;
 use policy_kit::{Adaptive, Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin, TenantFair};
 use policy_plugin_api::{DistributionPolicy, FromConfig};
 use workload::Workload;
@@ -48,6 +50,8 @@ fn subjects() -> Vec<Subject> {
         Subject { name: ResourceAware::NAME, workload: Workload::Memory, make: with_rule },
         subject::<TenantFair>(Workload::Tenants),
         subject::<Adaptive>(Workload::Plain),
+        subject::<Scored>(Workload::Loaded),
+        subject::<Scored>(Workload::Held),
     ]
 }
 
@@ -61,11 +65,12 @@ fn main() {
         println!("nothing is measured without --bench");
         return;
     }
-    let sections: [(&str, Section); 4] = [
+    let sections: [(&str, Section); 5] = [
         ("full-round", sections::full_round),
         ("incremental", sections::incremental),
         ("per-task", sections::per_task),
         ("one-changed", sections::one_changed),
+        ("drawn", |_| composite::quality()),
     ];
     let named = |name: &&String| !name.starts_with('-');
     let (wanted, policies): (Vec<&String>, Vec<&String>) =

@@ -34,17 +34,24 @@ impl<'s> Alive<'s> {
         &self.alive
     }
 
+    #[inline]
     pub(super) fn slot(&self, position: u32) -> &AvailableTaskSlots {
         &self.slots[position as usize]
     }
 
     /// The position of an executor that still has something free.
     pub(super) fn position(&self, executor: ExecutorId) -> Option<u32> {
-        let position = self.slots.binary_search_by_key(&executor, |slot| slot.executor).ok()? as u32;
-        (self.at[position as usize] != GONE).then_some(position)
+        // Where every executor has something free, they stand at their own number.
+        let own = executor.index();
+        let position = match self.slots.get(own) {
+            Some(slot) if slot.executor == executor => own,
+            _ => self.slots.binary_search_by_key(&executor, |slot| slot.executor).ok()?,
+        };
+        (self.at[position] != GONE).then_some(position as u32)
     }
 
     /// One of them, each as likely as the next. There must be one.
+    #[inline]
     pub(super) fn draw(&mut self) -> u32 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let number = u128::from(mix(self.random)) * self.alive.len() as u128;
@@ -52,6 +59,7 @@ impl<'s> Alive<'s> {
     }
 
     /// Takes one task off.
+    #[inline]
     pub(super) fn take(&mut self, position: u32, demand: Demand) -> ExecutorId {
         let slot = &mut self.slots[position as usize];
         demand.take(slot, 1);
@@ -68,6 +76,7 @@ impl<'s> Alive<'s> {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+#[inline]
 pub(super) fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

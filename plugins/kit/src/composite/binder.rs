@@ -40,15 +40,18 @@ impl Batch {
     }
 
     /// The positions of the task that is being collected.
+    #[inline]
     fn open(&self) -> &[u32] {
         &self.positions[self.row_offsets.last().map_or(0, |&n| n as usize)..]
     }
 
+    #[inline]
     fn add(&mut self, position: u32, slot: &AvailableTaskSlots) {
         self.rows.push(*slot);
         self.positions.push(position);
     }
 
+    #[inline]
     fn close(&mut self, task: u32, demand: Demand) {
         self.tasks.push(task);
         self.demands.push(demand);
@@ -195,6 +198,7 @@ where
         found
     }
 
+    #[inline(always)]
     fn offer(&mut self, position: u32, demand: Demand, pass: &Pass<'_>) {
         let slot = self.alive.slot(position);
         if demand.fits(slot) && pass.allows(slot.executor) && !self.batch.open().contains(&position) {
@@ -231,29 +235,48 @@ where
         let sums = self.judge.sum(&candidates)?;
         for (i, (&index, &demand)) in tasks.iter().zip(demands).enumerate() {
             let task = TaskId(stage.first_task().0 + index);
-            let lot = |position: u32| mix(self.seed ^ (u64::from(task.0) << 32) ^ u64::from(position));
-            let mut chosen: Option<(f32, u32)> = None;
-            for row in row_offsets[i] as usize..row_offsets[i + 1] as usize {
-                let (sum, position) = (sums[row], positions[row]);
-                let wins = chosen.is_none_or(|(best, at)| sum > best || (sum == best && lot(position) > lot(at)));
-                if wins && demand.fits(self.alive.slot(position)) {
-                    chosen = Some((sum, position));
-                }
+            let range = row_offsets[i] as usize..row_offsets[i + 1] as usize;
+            let (sums, positions) = (&sums[range.clone()], &positions[range]);
+            let lots = mix(self.seed ^ u64::from(task.0));
+            let fits = |row: usize| demand.fits(self.alive.slot(positions[row]));
+            let (mut row, runner_up) = highest(sums, positions, lots, |_| true);
+            if !fits(row) {
+                // Others of the batch took what it had.
+                (row, _) = highest(sums, positions, lots, fits);
             }
+            let chosen = Some((sums[row], positions[row])).filter(|_| fits(row));
+            let second = Some((sums[runner_up], positions[runner_up]));
             let Some((_, position)) = chosen else {
                 self.again.push(index);
                 continue;
             };
             answer.push(BoundTask::new(task, self.alive.take(position, demand)));
             gate.take(pass, demand.vcores);
-        }
-        if self.drawn > 0 {
-            for (&sum, &position) in sums.iter().zip(positions) {
-                if self.alive.slot(position).slots > 0 {
-                    self.best.offer(sum, position);
+            if self.drawn > 0 {
+                for (sum, position) in chosen.into_iter().chain(second) {
+                    if self.alive.slot(position).slots > 0 {
+                        self.best.offer(sum, position);
+                    }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The row of the highest sum among those that count (the first row, if none does), and one that was the highest before
+/// it. Ties go by lot. Without branches on the sums, which nobody can predict.
+#[inline]
+fn highest(sums: &[f32], positions: &[u32], lots: u64, counts: impl Fn(usize) -> bool) -> (usize, usize) {
+    let (mut best, mut at, mut before) = (0, 0, 0);
+    for (row, (sum, position)) in sums.iter().zip(positions).enumerate() {
+        // Sums are not negative: their bits are in their order.
+        let lot = (u64::from(*position) ^ lots).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let key = if counts(row) { u64::from(sum.to_bits()) << 32 | lot } else { 0 };
+        let wins = key >= best;
+        before = if wins { at } else { before };
+        at = if wins { row } else { at };
+        best = best.max(key);
+    }
+    (at, before)
 }

@@ -1,0 +1,271 @@
+//! Shadows: candidates that see live rounds without effect. They run on a thread of their own, which takes a round when
+//! it is idle and lets the others pass, and rests after each, so that it never takes more than a twentieth of a core;
+//! nothing that they do reaches a plan.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use policy_plugin_api::abi::{Proposal, RawBlock};
+use policy_plugin_api::assemble::Round;
+use policy_plugin_api::block::{Block, BlockKind, BlockView};
+use policy_plugin_api::{BoundTask, Limits, RunningJobs};
+
+use crate::background;
+use crate::lane::{LimitsCell, Pipeline};
+use crate::limits::{SHADOW_MESSAGES, SHADOW_REST};
+use crate::receipt::ShadowReceipt;
+use crate::slot::PartInfo;
+use crate::validate;
+
+/// A candidate with what it has shown so far.
+pub(crate) struct Shadow {
+    pub(crate) info: PartInfo,
+    pub(crate) pipeline: Arc<Pipeline>,
+}
+
+/// What a shadow has shown. Pairs are of the shadow and of the active policy, in the rounds that it answered.
+#[derive(Debug)]
+struct Shown {
+    info: PartInfo,
+    rounds: u64,
+    declined: u64,
+    tasks: [u64; 2],
+    /// Tasks that both bound to the same executor.
+    same: u64,
+    /// Input bytes of bound tasks, and those of them that lay on the executor.
+    bytes: [u64; 2],
+    local_bytes: [u64; 2],
+    /// Why it is asked no more: code and message.
+    failed: Option<(&'static str, String)>,
+    latency_us: Histogram<u64>,
+}
+
+impl Shown {
+    fn new(info: PartInfo) -> Self {
+        let latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds that a histogram takes");
+        Self {
+            info,
+            rounds: 0,
+            declined: 0,
+            tasks: [0; 2],
+            same: 0,
+            bytes: [0; 2],
+            local_bytes: [0; 2],
+            failed: None,
+            latency_us,
+        }
+    }
+
+    fn receipt(&self) -> ShadowReceipt {
+        let share = |part: u64, all: u64| if all == 0 { 0.0 } else { part as f64 / all as f64 };
+        let [tasks, tasks_of_active] = self.tasks;
+        let most = tasks.max(tasks_of_active);
+        let (failed, message) = self.failed.clone().unwrap_or_default();
+        ShadowReceipt {
+            policy: self.info.name.clone(),
+            version: self.info.version.clone(),
+            sha256: self.info.sha256.clone(),
+            library: self.info.library.clone(),
+            rounds: self.rounds,
+            declined: self.declined,
+            tasks,
+            tasks_of_active,
+            agreement: if most == 0 { 1.0 } else { share(self.same, most) },
+            local_bytes_share: share(self.local_bytes[0], self.bytes[0]),
+            local_bytes_share_of_active: share(self.local_bytes[1], self.bytes[1]),
+            latency_us_p50: self.latency_us.value_at_quantile(0.5),
+            latency_us_p99: self.latency_us.value_at_quantile(0.99),
+            failed: failed.to_owned(),
+            message,
+        }
+    }
+}
+
+enum Message {
+    Observed(Arc<Block>),
+    Round { round: Arc<Round>, limits: Option<Arc<Block>>, rows: Arc<Proposal> },
+}
+
+/// The thread's handle. Dropping it ends the thread after the round at hand.
+#[derive(Debug)]
+pub(crate) struct Shadows {
+    messages: mpsc::SyncSender<Message>,
+    shared: Arc<Common>,
+}
+
+#[derive(Debug)]
+struct Common {
+    /// Set while a round waits or is looked at.
+    busy: AtomicBool,
+    /// Rounds and observations that the shadows did not see.
+    skipped_rounds: AtomicU64,
+    skipped_observations: AtomicU64,
+    shown: Mutex<Vec<Shown>>,
+}
+
+impl Shadows {
+    pub(crate) fn start(shadows: Vec<Shadow>) -> std::io::Result<Self> {
+        let (messages, inbox) = mpsc::sync_channel(SHADOW_MESSAGES);
+        let shown = shadows.iter().map(|shadow| Shown::new(shadow.info.clone())).collect();
+        let shared = Arc::new(Common {
+            busy: AtomicBool::new(false),
+            skipped_rounds: AtomicU64::new(0),
+            skipped_observations: AtomicU64::new(0),
+            shown: Mutex::new(shown),
+        });
+        let common = Arc::clone(&shared);
+        background::spawn_bulk("policy-shadow", move || follow(&shadows, &inbox, &common))?;
+        Ok(Self { messages, shared })
+    }
+
+    /// Shows what happened; never waits.
+    pub(crate) fn observed(&self, batch: &Arc<Block>) {
+        if self.messages.try_send(Message::Observed(Arc::clone(batch))).is_err() {
+            self.shared.skipped_observations.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows a round with the answer that counts; never waits.
+    pub(crate) fn saw(&self, round: &Arc<Round>, limits: Option<&Arc<Block>>, rows: &Arc<Proposal>) {
+        if !self.shared.busy.swap(true, Ordering::AcqRel) {
+            let (round, limits, rows) = (Arc::clone(round), limits.cloned(), Arc::clone(rows));
+            if self.messages.try_send(Message::Round { round, limits, rows }).is_ok() {
+                return;
+            }
+            self.shared.busy.store(false, Ordering::Release);
+        }
+        self.shared.skipped_rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the shadows have shown, and how many rounds they let pass.
+    pub(crate) fn receipts(&self) -> (Vec<ShadowReceipt>, u64) {
+        let shown = self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        (shown.iter().map(Shown::receipt).collect(), self.shared.skipped_rounds.load(Ordering::Relaxed))
+    }
+}
+
+fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) {
+    let update = |at: usize, change: &dyn Fn(&mut Shown)| {
+        change(&mut common.shown.lock().unwrap_or_else(PoisonError::into_inner)[at]);
+    };
+    let mut failed = vec![false; shadows.len()];
+    while let Ok(message) = inbox.recv() {
+        let begun = Instant::now();
+        for (at, shadow) in shadows.iter().enumerate().filter(|(at, _)| !failed[*at]).collect::<Vec<_>>() {
+            let fault = match &message {
+                Message::Observed(batch) => shadow.pipeline.observe(RawBlock::new(batch)).err(),
+                Message::Round { round, limits, rows } => {
+                    let begun = Instant::now();
+                    let answer = ask(&shadow.pipeline, round, limits.as_deref());
+                    let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    match answer {
+                        Ok(own) => {
+                            let compared = compare(round, own.rows(), rows.rows());
+                            update(at, &|shown| shown.add(&compared, took));
+                            None
+                        }
+                        Err(fault) if !fault.ejects() => {
+                            update(at, &|shown| shown.declined += 1);
+                            None
+                        }
+                        Err(fault) => Some(fault),
+                    }
+                }
+            };
+            if let Some(fault) = fault {
+                failed[at] = true;
+                tracing::warn!(policy = shadow.info.name, code = fault.code, "a shadow failed: {}", fault.message);
+                update(at, &|shown| shown.failed = Some((fault.code, fault.message.clone())));
+            }
+        }
+        if matches!(message, Message::Round { .. }) {
+            // The round is let go of first: the embedder may want to reuse it.
+            drop(message);
+            std::thread::sleep(begun.elapsed() * SHADOW_REST);
+            common.busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Asks under the limits that the filters set for the round, and judges the answer by the contract.
+fn ask(pipeline: &Pipeline, round: &Round, limits: Option<&Block>) -> Result<Proposal, crate::guard::Fault> {
+    let stages = round.stage_refs();
+    let view = round.view(&stages);
+    let given = limits.and_then(|block| {
+        let block = BlockView::parse(block.words(), BlockKind::Limits).ok()?;
+        Limits::decode(block, view.stage_count(), view.executors().len()).ok()
+    });
+    let answer = pollster::block_on(pipeline.rehearse(round, given.as_ref(), &LimitsCell::new()))?;
+    let legal = validate::check(round, limits, answer.rows());
+    legal.map_err(|violation| crate::guard::Fault::of_violation(&violation))?;
+    Ok(answer)
+}
+
+/// One round of a shadow against the active policy's.
+struct Compared {
+    tasks: [u64; 2],
+    same: u64,
+    bytes: [u64; 2],
+    local_bytes: [u64; 2],
+}
+
+impl Shown {
+    fn add(&mut self, compared: &Compared, took_us: u64) {
+        self.rounds += 1;
+        self.same += compared.same;
+        for who in 0..2 {
+            self.tasks[who] += compared.tasks[who];
+            self.bytes[who] += compared.bytes[who];
+            self.local_bytes[who] += compared.local_bytes[who];
+        }
+        self.latency_us.saturating_record(took_us.max(1));
+    }
+}
+
+fn compare(round: &Round, shadow: &[BoundTask], active: &[BoundTask]) -> Compared {
+    let sorted = |rows: &[BoundTask]| {
+        let mut rows = rows.to_vec();
+        rows.sort_unstable_by_key(|row| row.task);
+        rows
+    };
+    let (ours, theirs) = (sorted(shadow), sorted(active));
+    let (mut a, mut b, mut same) = (0, 0, 0);
+    while let (Some(x), Some(y)) = (ours.get(a), theirs.get(b)) {
+        same += u64::from(x == y);
+        a += usize::from(x.task <= y.task);
+        b += usize::from(y.task <= x.task);
+    }
+    let stages = round.stage_refs();
+    let view = round.view(&stages);
+    let (of_shadow, of_active) = (local_bytes(&view, &ours), local_bytes(&view, &theirs));
+    Compared {
+        tasks: [ours.len() as u64, theirs.len() as u64],
+        same,
+        bytes: [of_shadow.0, of_active.0],
+        local_bytes: [of_shadow.1, of_active.1],
+    }
+}
+
+/// Input bytes of the tasks, and those on their executor. Rows in order of tasks.
+fn local_bytes(jobs: &RunningJobs<'_>, rows: &[BoundTask]) -> (u64, u64) {
+    let (uids, mut all, mut local) = (jobs.executors().uids(), 0u64, 0u64);
+    let mut rows = rows.iter().peekable();
+    for stage in jobs.stages() {
+        let (first, end) = (stage.first_task().0, stage.first_task().0.saturating_add(stage.task_count()));
+        let held = stage.has_holders();
+        while let Some(row) = rows.next_if(|row| row.task.0 < end) {
+            if !held || row.task.0 < first {
+                continue;
+            }
+            for (uid, bytes) in stage.task(row.task.0 - first).holders() {
+                all = all.saturating_add(bytes);
+                if uids.get(row.executor.index()) == Some(&uid.0) {
+                    local = local.saturating_add(bytes);
+                }
+            }
+        }
+    }
+    (all, local)
+}

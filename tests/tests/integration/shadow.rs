@@ -1,0 +1,126 @@
+//! Shadows: candidates that see live rounds without effect, and what the receipt says of them.
+
+use std::time::Instant;
+
+use policy_host::receipt::ShadowReceipt;
+
+use crate::binary::{Running, over};
+use crate::hosted::{Hosted, PATIENCE};
+use crate::rounds::jobs_round;
+use crate::sandbox::{Sandbox, library};
+
+async fn with(artifacts: &[&str]) -> Hosted {
+    let mut hosted = Hosted::start();
+    for artifact in artifacts {
+        hosted.sandbox.drop_in(artifact);
+        hosted.admitted(&library(artifact)).await;
+    }
+    hosted
+}
+
+/// Binds rounds until the shadows satisfy `done`; returns what they have shown. Every plan is the active policy's own.
+async fn watch(hosted: &Hosted, done: impl Fn(&[ShadowReceipt]) -> bool) -> Vec<ShadowReceipt> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let plan = hosted.host.bind(jobs_round(4, 4, &[("target", "team-a", 8)])).await;
+        assert_eq!((plan.policy(), plan.fallback(), plan.bindings().len()), ("bias", None, 8));
+        let mut executors: Vec<_> = plan.bindings().iter().map(|b| b.executor).collect();
+        executors.dedup();
+        assert_eq!(executors.len(), 2, "packed: the shadows have no effect");
+        let shadow = hosted.host.receipt().active.map(|active| active.shadow).unwrap_or_default();
+        if done(&shadow) {
+            return shadow;
+        }
+        assert!(Instant::now() < until, "the shadows are not there yet: {shadow:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn agreement_is_what_both_bind_alike() {
+    let mut hosted = with(&["policy_bias", "policy_round_robin", "policy_tenant_quota"]).await;
+    hosted.sandbox.activate(
+        r#"{ "policy": "bias", "shadow": [{ "policy": "bias" }, { "policy": "round-robin" }, { "policy": "binding" }] }"#,
+    );
+    hosted.receipted("bias").await;
+    let shown = watch(&hosted, |shadow| shadow.len() == 3 && shadow.iter().all(|s| s.rounds >= 5)).await;
+    let told = |at: usize| (shown[at].policy.as_str(), shown[at].sha256.len(), shown[at].failed.as_str());
+    assert_eq!([told(0), told(1), told(2)], [("bias", 64, ""), ("round-robin", 64, ""), ("binding", 0, "")]);
+    assert!((shown[0].agreement - 1.0).abs() < 1e-9, "{shown:?}");
+    // Eight tasks packed on two executors, against two on each of four.
+    assert!(shown[1].agreement < 0.6, "{shown:?}");
+    assert!(shown.iter().all(|s| s.tasks == 8 * s.rounds && s.tasks_of_active == s.tasks && s.latency_us_p50 > 0));
+}
+
+#[tokio::test]
+async fn shadows_are_held_to_the_limits_of_the_filters() {
+    let mut hosted = with(&["policy_bias", "policy_round_robin", "fixture_hostile"]).await;
+    let forbid = r#"{ "policy": "hostile-filter", "config": { "filter": "forbid-executor", "executor": "e00001" } }"#;
+    hosted.sandbox.activate(&format!(
+        r#"{{ "policy": "bias", "filters": [{forbid}], "shadow": [
+            {{ "policy": "round-robin" }},
+            {{ "policy": "hostile", "config": {{ "bind": "ignore-limits", "job": "target" }} }}] }}"#
+    ));
+    hosted.receipted("bias").await;
+    let shown =
+        watch(&hosted, |s| s.first().is_some_and(|s| s.rounds >= 5) && s.iter().any(|s| !s.failed.is_empty())).await;
+    assert_eq!(shown[0].failed, "");
+    assert_eq!(shown[1].failed, "ineligible-pair", "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_shadow_that_fails_costs_no_round_and_is_asked_no_more() {
+    for (how, code) in [("panic", "policy-panicked"), ("overbook", "executor-overbooked"), ("error", "policy-error")] {
+        let mut hosted = with(&["policy_bias", "fixture_hostile"]).await;
+        hosted.sandbox.activate(&format!(
+            r#"{{ "policy": "bias", "shadow": [
+                {{ "policy": "hostile", "config": {{ "bind": "{how}", "job": "target" }} }}] }}"#
+        ));
+        hosted.receipted("bias").await;
+        let shown = watch(&hosted, |s| s.first().is_some_and(|s| !s.failed.is_empty())).await;
+        assert_eq!((shown[0].failed.as_str(), shown[0].rounds), (code, 0), "{how}: {shown:?}");
+        let receipt = hosted.host.receipt();
+        assert_eq!((receipt.fallback_rounds, receipt.quarantined.len()), (0, 0), "{how}");
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_that_cannot_be_made_is_refused_with_its_place() {
+    let mut hosted = with(&["policy_bias", "fixture_hostile"]).await;
+    hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
+    hosted.receipted("bias").await;
+    for (shadow, code, part) in [
+        (r#"{ "policy": "nobody" }"#, "unknown-policy", "no policy is called nobody"),
+        (r#"{ "policy": "hostile", "config": { "wrong": 1 } }"#, "invalid-config", "unknown field `wrong`"),
+        (r#"{ "policy": "composite" }"#, "active-file-value", "cannot be a shadow"),
+    ] {
+        hosted.sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{shadow}] }}"#));
+        let (told, message) = hosted.refused("active.json").await;
+        assert!(told == code && message.contains(part), "{told}: {message}");
+    }
+}
+
+#[test]
+fn an_operator_watches_a_candidate_and_promotes_it() {
+    let sandbox = Sandbox::new();
+    sandbox.drop_in("policy_bias");
+    sandbox.drop_in("policy_round_robin");
+    sandbox.activate(r#"{ "policy": "bias", "shadow": [{ "policy": "round-robin" }] }"#);
+    let mut running = Running::start(&sandbox, &[]);
+    running.wait_for("-> bias");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (code, out, _) = over(&sandbox, &["status"]);
+        if code == 0 && out.contains("shadow    round-robin") && !out.contains(": 0 rounds") {
+            assert!(out.contains("agreement") && out.contains("would bind"), "{out}");
+            break;
+        }
+        assert!(Instant::now() < until, "{out}");
+    }
+    assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0);
+    let active = std::fs::read_to_string(sandbox.path("active.json")).unwrap();
+    let active: serde_json::Value = serde_json::from_str(&active).unwrap();
+    assert_eq!((&active["policy"], &active["shadow"]), (&"round-robin".into(), &serde_json::json!([])));
+    let (code, summary) = running.stop();
+    assert_eq!((code, &summary["fallback_rounds"]), (0, &0.into()));
+}
