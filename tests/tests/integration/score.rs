@@ -134,3 +134,24 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         assert_eq!(hosted.bind(3).await.policy(), "bias");
     }
 }
+
+#[test]
+fn composites_are_evaluated_like_any_policy() {
+    let sandbox = crate::sandbox::Sandbox::new();
+    for artifact in ["policy_scores", "policy_tenant_quota"] {
+        sandbox.drop_in(artifact);
+    }
+    let spec = composite(
+        r#"{ "policy": "local-bytes" }"#,
+        r#", "filters": [{ "policy": "tenant-quota", "config": { "default": 30 } }]"#,
+    );
+    let workload = "synthetic:jobs=30,tasks=6,seed=2";
+    let (code, out, err) =
+        crate::binary::over(&sandbox, &["evaluate", "--json", "--workload", workload, "--policy", "bias", &spec]);
+    assert_eq!(code, 0, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let metrics = |at: usize, of: &str| told["policies"][at]["metrics"][of].clone();
+    assert_eq!((metrics(1, "invalid_bindings"), metrics(1, "fallback_rounds")), (0.into(), 0.into()), "{out}");
+    let local = |at: usize| metrics(at, "locality_bytes_share").as_f64().unwrap();
+    assert!(local(1) > local(0), "it asks for local bytes, and gets more of them: {} and {}", local(1), local(0));
+}

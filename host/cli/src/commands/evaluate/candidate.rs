@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// The name of the random policy.
 const RANDOM: &str = "random";
 
-/// A policy with its config and filters.
+/// A policy with its config, filters and scores.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// The policy's name.
@@ -177,7 +177,8 @@ impl Plugins {
                 candidate.version.clone_from(&info.version);
                 candidate.library.clone_from(&info.library);
                 candidate.sha256.clone_from(&info.sha256);
-                for library in info.filters.iter().map(|f| &f.library).chain([&info.library]) {
+                let parts = info.filters.iter().chain(info.scores.iter().map(|(score, _)| score));
+                for library in parts.map(|part| &part.library).chain([&info.library]) {
                     let (from, to) = (seen.join(library), this.path().join(library));
                     if from.is_file() && !to.is_file() {
                         fs::rename(&from, &to).and_then(|()| fs::hard_link(&to, &from)).map_err(failed)?;
