@@ -48,11 +48,16 @@ enum Obstacle {
 impl Control {
     /// Fulfils a wish, or queues it: one construction at a time, the latest wish wins.
     pub(super) fn request(&mut self, request: Request) {
+        // A new library renews what was wished before; what waits was wished later, and is resolved anew in its turn.
+        if request.cause == Cause::NewLibrary && self.queued.is_some() {
+            return;
+        }
+        if let Some(Request { reply: Some(reply), .. }) = self.queued.take() {
+            let message = String::from("overtaken by a later switch");
+            self.outbox.push(Told::Reply(reply, Err(Refusal { code: "superseded", message })));
+        }
         if self.constructing.is_some() {
-            if let Some(Request { reply: Some(reply), .. }) = self.queued.replace(request) {
-                let message = String::from("overtaken by a later switch");
-                self.outbox.push(Told::Reply(reply, Err(Refusal { code: "superseded", message })));
-            }
+            self.queued = Some(request);
             return;
         }
         if request.explicit {

@@ -162,3 +162,20 @@ async fn an_embedder_switches_without_a_file_and_is_told_why_not() {
     assert!(refusal.message.contains("bias"), "names what there is: {}", refusal.message);
     assert_eq!(hosted.host.active().policy, "bias");
 }
+
+#[tokio::test]
+async fn what_waits_for_its_library_is_overtaken_by_a_later_wish() {
+    let mut hosted = Hosted::start();
+    hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
+    // Nobody gives greedy yet: the first switch waits a moment for its library.
+    let (waits, later) = tokio::join!(
+        hosted.host.switch(r#"{ "policy": "greedy" }"#),
+        hosted.host.switch(r#"{ "policy": "round-robin" }"#)
+    );
+    assert_eq!(waits.unwrap_err().code, "superseded");
+    later.expect("a built-in");
+    hosted.sandbox.drop_in("example_greedy");
+    hosted.admitted(&library("example_greedy")).await;
+    hosted.host.switch(r#"{ "policy": "round-robin", "deadline_ms": 9999 }"#).await.expect("a built-in");
+    assert_eq!(hosted.bind(3).await.policy(), "round-robin", "nobody asks for greedy any more");
+}
