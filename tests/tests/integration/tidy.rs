@@ -134,6 +134,7 @@ fn crates_depend_only_on_what_the_house_allows() {
         ("plugins/kit", vec!["policy-plugin-api"]),
         ("host", vec!["policy-plugin-api", "policy-kit"]),
         ("host/sim", vec!["policy-plugin-api", "policy-host"]),
+        ("host/ballista", vec!["policy-plugin-api", "policy-host"]),
         ("host/cli", vec!["policy-plugin-api", "policy-host", "policy-sim"]),
         ("examples/third-party", vec!["policy-plugin-api"]),
     ]

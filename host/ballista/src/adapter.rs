@@ -1,0 +1,332 @@
+//! Ballista's `DistributionPolicy` over a policy host: snapshot → round → plan → check → apply.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::AvailableVcores;
+use ballista_scheduler::cluster::{BoundTask, DistributionPolicy};
+use ballista_scheduler::state::task_manager::JobInfoCache;
+use policy_host::PolicyHost;
+use policy_plugin_api::assemble::{Clock, RoundBuilder};
+use policy_plugin_api::observe::Observation;
+
+use crate::apply::{Budgets, StageShares, apply};
+use crate::books::Books;
+use crate::identity::{Cluster, ClusterView};
+use crate::reoffer::Reoffers;
+use crate::reservation::Reservations;
+use crate::snapshot::{Snapshot, Source, shares};
+
+/// Who begins: the scheduler, or executors that ask for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The scheduler sends tasks; a round offers every executor with something free.
+    Push,
+    /// Executors ask one by one. The policy still plans for the whole cluster: what it gives to others is kept for them
+    /// until they ask, [`crate::limits::RESERVED_FOR`] at most.
+    Pull,
+}
+
+/// What the adapter counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rounds asked of the host.
+    pub rounds: u64,
+    /// Of them, bound by the fallback.
+    pub fallback_rounds: u64,
+    /// Bindings in plans, one a partition or collapse stage.
+    pub planned: u64,
+    /// Tasks given to Ballista.
+    pub tasks: u64,
+    /// Partitions given to Ballista.
+    pub partitions: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    rounds: AtomicU64,
+    fallback_rounds: AtomicU64,
+    planned: AtomicU64,
+    tasks: AtomicU64,
+    partitions: AtomicU64,
+}
+
+/// A policy host as a distribution policy of Ballista.
+///
+/// Ballista calls it once for every offer, under its lock of the executors' free vcores in push mode. Job graphs are
+/// locked for reading while a round is collected and for writing while a plan is applied, never while a policy runs.
+/// Whatever the policy does, the host answers within its deadline with a legal plan; what no longer holds when the plan
+/// is applied stays pending.
+pub struct PolicyAdapter {
+    host: Arc<PolicyHost>,
+    mode: Mode,
+    view: Arc<ClusterView>,
+    reoffers: Arc<Reoffers>,
+    desk: tokio::sync::Mutex<Desk>,
+    counters: Counters,
+}
+
+/// What one round at a time works with.
+#[derive(Default)]
+struct Desk {
+    books: Books,
+    builder: RoundBuilder,
+    reservations: Reservations,
+    rounds: u64,
+    free: Vec<u32>,
+}
+
+impl fmt::Debug for PolicyAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyAdapter")
+            .field("mode", &self.mode)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PolicyAdapter {
+    /// An adapter over this host. Without [`crate::ObservedCluster`], executors are known only while something is free
+    /// on them; without somebody who serves [`PolicyAdapter::reoffers`], tasks that a policy keeps waiting wait for
+    /// Ballista's next event. [`crate::serve`] sees to both.
+    #[must_use]
+    pub fn new(host: Arc<PolicyHost>, mode: Mode) -> Self {
+        Self {
+            host,
+            mode,
+            view: Arc::default(),
+            reoffers: Arc::default(),
+            desk: tokio::sync::Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &Arc<PolicyHost> {
+        &self.host
+    }
+
+    /// Its view of the cluster, for [`crate::ObservedCluster`].
+    #[must_use]
+    pub fn view(&self) -> Arc<ClusterView> {
+        Arc::clone(&self.view)
+    }
+
+    /// Offers that it wishes for.
+    #[must_use]
+    pub fn reoffers(&self) -> Arc<Reoffers> {
+        Arc::clone(&self.reoffers)
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let c = &self.counters;
+        Counts {
+            rounds: read(&c.rounds),
+            fallback_rounds: read(&c.fallback_rounds),
+            planned: read(&c.planned),
+            tasks: read(&c.tasks),
+            partitions: read(&c.partitions),
+        }
+    }
+
+    /// Reports what came to light while a round was collected, and who came and went.
+    fn observe(&self, mut batch: Vec<Observation>, now_us: u64) {
+        let changes = self.view.take_changes().into_iter();
+        batch.extend(changes.map(|(kind, uid)| Observation::new(kind, uid, now_us)));
+        if !batch.is_empty() {
+            self.host.observe(batch);
+        }
+    }
+
+    /// Asks the host about what is pending, given what is free. `only_repeats`: about what must be repeated.
+    async fn ask(
+        &self,
+        desk: &mut Desk,
+        snapshot: &Snapshot,
+        cluster: &Cluster,
+        only_repeats: bool,
+        now_us: u64,
+    ) -> Vec<StageShares> {
+        desk.rounds += 1;
+        // Weyl sequence: a fixed, spread seed for each number.
+        let seed = desk.rounds.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let clock = Clock { now_us, seed, number: desk.rounds };
+        let (round, listed) = snapshot.round(&mut desk.builder, cluster, &desk.free, clock, only_repeats);
+        if listed.is_empty() {
+            return Vec::new();
+        }
+        let plan = self.host.bind(round).await;
+        self.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        self.counters.fallback_rounds.fetch_add(u64::from(plan.fallback().is_some()), Ordering::Relaxed);
+        self.counters.planned.fetch_add(plan.bindings().len() as u64, Ordering::Relaxed);
+        shares(&listed, cluster, plan.bindings())
+    }
+
+    fn count(&self, bound: &[BoundTask]) {
+        let partitions = bound.iter().map(|(_, task)| task.global_input_partition_ids.len() as u64).sum();
+        self.counters.tasks.fetch_add(bound.len() as u64, Ordering::Relaxed);
+        self.counters.partitions.fetch_add(partitions, Ordering::Relaxed);
+    }
+
+    async fn push(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
+        let mut desk = self.desk.lock().await;
+        let desk = &mut *desk;
+        let mut bound = Vec::new();
+        let mut left = false;
+        // Twice when partitions must be repeated and not everything fits: first those, then the rest.
+        for pass in 0..2 {
+            let cluster = self.known(budgets);
+            free_rows(&cluster, budgets, &mut desk.free);
+            let now_us = unix_us();
+            let mut seen = Vec::new();
+            let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
+            let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
+            self.observe(seen, now_us);
+            let only_repeats = pass == 0 && snapshot.has_repeats && snapshot.pending > budgets.free();
+            let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
+            let now_bound = apply(&decided, budgets).await;
+            let partitions: usize = now_bound.iter().map(|(_, task)| task.global_input_partition_ids.len()).sum();
+            left = snapshot.pending > partitions as u64;
+            bound.extend(now_bound);
+            if !only_repeats || budgets.free() == 0 {
+                break;
+            }
+        }
+        match budgets.iter().find(|row| row.vcores > 0) {
+            Some(row) if left => self.reoffers.ask(&row.executor_id, !bound.is_empty()),
+            _ => self.reoffers.reset(),
+        }
+        bound
+    }
+
+    /// The cluster, with everybody in it who has a budget.
+    fn known(&self, budgets: &Budgets<'_>) -> Cluster {
+        let cluster = self.view.cluster();
+        let unknown = |row: &&AvailableVcores| cluster.roster.position(&row.executor_id).is_none();
+        let mut unknown = budgets.iter().filter(unknown).peekable();
+        if unknown.peek().is_none() {
+            return cluster;
+        }
+        unknown.for_each(|row| self.view.learn(&row.executor_id, row.vcores));
+        self.view.cluster()
+    }
+
+    async fn pull(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
+        let mut desk = self.desk.lock().await;
+        let desk = &mut *desk;
+        let now = Instant::now();
+        let Some((asking, free)) = budgets.iter().next().map(|row| (row.executor_id.clone(), row.vcores)) else {
+            return Vec::new();
+        };
+        self.view.learn(&asking, free);
+        for late in desk.reservations.expire(now) {
+            self.view.distrust(&late);
+        }
+        if free == 0 {
+            return Vec::new();
+        }
+        let mut bound = apply(&desk.reservations.take(&asking), budgets).await;
+        for (executor, task) in &bound {
+            self.view.spend(executor, task.vcores_consumed);
+        }
+        if budgets.free() > 0 {
+            let bound_now = self.plan_for(desk, &asking, budgets, jobs, now).await;
+            bound.extend(bound_now);
+        }
+        bound
+    }
+
+    /// Plans for the whole cluster; gives the asking executor its part and keeps the rest.
+    async fn plan_for(
+        &self,
+        desk: &mut Desk,
+        asking: &str,
+        budgets: &mut Budgets<'_>,
+        jobs: &HashMap<JobId, JobInfoCache>,
+        now: Instant,
+    ) -> Vec<BoundTask> {
+        let cluster = self.view.cluster();
+        self.view.free(&cluster, &mut desk.free);
+        for (executor, vcores) in desk.reservations.vcores() {
+            if let Some(position) = cluster.roster.position(executor) {
+                let row = &mut desk.free[position.index()];
+                *row = row.saturating_sub(vcores);
+            }
+        }
+        let now_us = unix_us();
+        let mut seen = Vec::new();
+        let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
+        let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
+        self.observe(seen, now_us);
+        let free: u64 = desk.free.iter().map(|&row| u64::from(row)).sum();
+        let only_repeats = snapshot.has_repeats && snapshot.pending > free;
+        let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
+        let mut mine = Vec::new();
+        for StageShares { stage, shares } in decided {
+            let (own, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|s| s.executor == asking);
+            if !own.is_empty() {
+                mine.push(StageShares { stage: stage.clone(), shares: own });
+            }
+            desk.reservations.keep(StageShares { stage, shares: others }, now);
+        }
+        let bound = apply(&mine, budgets).await;
+        for (executor, task) in &bound {
+            self.view.spend(executor, task.vcores_consumed);
+        }
+        bound
+    }
+}
+
+#[async_trait]
+impl DistributionPolicy for PolicyAdapter {
+    async fn bind_tasks(
+        &self,
+        budgets: Vec<&mut AvailableVcores>,
+        running_jobs: Arc<HashMap<JobId, JobInfoCache>>,
+    ) -> datafusion::error::Result<Vec<BoundTask>> {
+        let mut budgets = Budgets::new(budgets);
+        let bound = match self.mode {
+            Mode::Push if budgets.free() == 0 => Vec::new(),
+            Mode::Push => self.push(&mut budgets, &running_jobs).await,
+            Mode::Pull => self.pull(&mut budgets, &running_jobs).await,
+        };
+        self.count(&bound);
+        Ok(bound)
+    }
+
+    fn name(&self) -> &str {
+        "policy-host"
+    }
+}
+
+/// Free vcores, one row an executor: both sides are ordered by name.
+fn free_rows(cluster: &Cluster, budgets: &Budgets<'_>, rows: &mut Vec<u32>) {
+    rows.clear();
+    rows.resize(cluster.roster.len(), 0);
+    let mut at = 0;
+    for budget in budgets.iter() {
+        while at < rows.len() && name_at(cluster, at) < budget.executor_id.as_str() {
+            at += 1;
+        }
+        if at < rows.len() && name_at(cluster, at) == budget.executor_id {
+            rows[at] = budget.vcores;
+        }
+    }
+}
+
+fn name_at(cluster: &Cluster, at: usize) -> &str {
+    cluster.roster.name(policy_plugin_api::ExecutorId(at as u32))
+}
+
+fn unix_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+}

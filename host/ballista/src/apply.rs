@@ -1,0 +1,281 @@
+//! The only code that mutates Ballista's graphs: Ballista's private rules of binding, restated once.
+//!
+//! From `cluster/mod.rs` of `ballista-scheduler` 55 (`stage_has_input_collapse`, `bind_one`): a collapse stage goes as
+//! one task with all that is pending, and costs one vcore; of other stages a task takes a slice of partitions, at most
+//! `max_partitions_per_task` of them, and one vcore each; slices come from the front of the stage's queue, where what
+//! must be repeated stands. A policy ranks; what is said here is not its to decide.
+//!
+//! All locks are taken before anything changes and nothing waits after that, so that a caller who gives up leaves no
+//! task bound that nobody was told of.
+
+use std::sync::Arc;
+
+use ballista_core::JobId;
+use ballista_core::config::BallistaConfig;
+use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
+use ballista_core::serde::protobuf::{AvailableVcores, job_status};
+use ballista_core::serde::scheduler::TaskKey;
+use ballista_scheduler::cluster::BoundTask;
+use ballista_scheduler::state::execution_graph::{ExecutionGraphBox, TaskDescription, create_task_info};
+use ballista_scheduler::state::execution_stage::{PendingPartitions, RunningStage};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::prelude::SessionConfig;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+
+/// Whether the stage must go as one task: somewhere below its root it brings all partitions together.
+pub(crate) fn is_collapse(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut node = match plan.children().as_slice() {
+        [child] => *child,
+        _ => return false,
+    };
+    loop {
+        if node.is::<ShuffleReaderExec>() || node.is::<RangeShuffleReaderExec>() {
+            return false;
+        }
+        if node.output_partitioning().partition_count() == 1 {
+            return true;
+        }
+        node = match node.children().as_slice() {
+            [child] => *child,
+            _ => return false,
+        };
+    }
+}
+
+/// The most partitions that a task of a stage that is no collapse takes; `usize::MAX` for no bound.
+pub(crate) fn partitions_per_task(config: &SessionConfig) -> usize {
+    let configured = config.options().extensions.get::<BallistaConfig>().map(BallistaConfig::max_partitions_per_task);
+    configured.filter(|&n| n > 0).unwrap_or(usize::MAX)
+}
+
+/// A stage attempt, by what must be unchanged for a decision about it to hold.
+#[derive(Clone)]
+pub(crate) struct StageRef {
+    pub(crate) job: JobId,
+    pub(crate) graph: Arc<RwLock<ExecutionGraphBox>>,
+    pub(crate) stage_id: usize,
+    pub(crate) attempt: usize,
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) collapse: bool,
+    pub(crate) partitions_per_task: usize,
+}
+
+impl StageRef {
+    fn is_still(&self, stage: &RunningStage) -> bool {
+        stage.stage_id == self.stage_id
+            && stage.stage_attempt_num == self.attempt
+            && Arc::ptr_eq(&stage.plan, &self.plan)
+    }
+}
+
+/// Partitions of a stage for one executor. For a collapse stage the partitions do not matter: it gets all.
+#[derive(Clone)]
+pub(crate) struct Share {
+    pub(crate) executor: String,
+    pub(crate) partitions: Vec<usize>,
+}
+
+/// What is decided about one stage.
+#[derive(Clone)]
+pub(crate) struct StageShares {
+    pub(crate) stage: StageRef,
+    pub(crate) shares: Vec<Share>,
+}
+
+/// Free vcores by executor: Ballista's own counts, ordered by name.
+pub(crate) struct Budgets<'b> {
+    rows: Vec<&'b mut AvailableVcores>,
+}
+
+impl<'b> Budgets<'b> {
+    pub(crate) fn new(mut rows: Vec<&'b mut AvailableVcores>) -> Self {
+        rows.sort_unstable_by(|a, b| a.executor_id.cmp(&b.executor_id));
+        Self { rows }
+    }
+
+    pub(crate) fn get(&mut self, executor: &str) -> Option<&mut AvailableVcores> {
+        let at = self.rows.binary_search_by(|row| row.executor_id.as_str().cmp(executor)).ok()?;
+        Some(&mut *self.rows[at])
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AvailableVcores> {
+        self.rows.iter().map(|row| &**row)
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.iter().map(|row| u64::from(row.vcores)).sum()
+    }
+}
+
+/// Applies decisions: each stage is looked at again under its job's write lock, and what no longer holds is left out
+/// and stays pending. `decided` lists the stages of a job one after another.
+pub(crate) async fn apply(decided: &[StageShares], budgets: &mut Budgets<'_>) -> Vec<BoundTask> {
+    let mut jobs: Vec<OwnedRwLockWriteGuard<ExecutionGraphBox>> = Vec::new();
+    let mut job_of_stage = Vec::with_capacity(decided.len());
+    for (i, shares) in decided.iter().enumerate() {
+        if i == 0 || !Arc::ptr_eq(&decided[i - 1].stage.graph, &shares.stage.graph) {
+            jobs.push(Arc::clone(&shares.stage.graph).write_owned().await);
+        }
+        job_of_stage.push(jobs.len() - 1);
+    }
+    let mut bound = Vec::new();
+    for (shares, job) in decided.iter().zip(job_of_stage) {
+        apply_stage(shares, &mut jobs[job], budgets, &mut bound);
+    }
+    bound
+}
+
+fn apply_stage(
+    decided: &StageShares,
+    graph: &mut ExecutionGraphBox,
+    budgets: &mut Budgets<'_>,
+    bound: &mut Vec<BoundTask>,
+) {
+    if !matches!(graph.status().status, Some(job_status::Status::Running(_))) {
+        return;
+    }
+    let others: Vec<usize> = graph.running_stages().into_iter().filter(|&id| id != decided.stage.stage_id).collect();
+    let session_id = graph.session_id().to_owned();
+    let Some(stage) = graph.fetch_running_stage(&others).filter(|s| decided.stage.is_still(s)) else { return };
+    if decided.stage.collapse {
+        let budget = decided.shares.first().and_then(|s| budgets.get(&s.executor));
+        if let Some(budget) = budget.filter(|b| b.vcores > 0) {
+            let all = stage.pending.next_slice(usize::MAX);
+            if !all.is_empty() {
+                bound.push(start(stage, &session_id, &decided.stage.job, budget, all, 1));
+            }
+        }
+        return;
+    }
+    let mut drawn = draw(&mut stage.pending, &decided.shares);
+    for share in &decided.shares {
+        let Some(budget) = budgets.get(&share.executor) else { continue };
+        let mut slice = Vec::new();
+        for &partition in &share.partitions {
+            if budget.vcores as usize == slice.len() {
+                break;
+            }
+            if drawn.take(partition) {
+                slice.push(partition);
+                if slice.len() == decided.stage.partitions_per_task {
+                    let (slice, cost) = (std::mem::take(&mut slice), decided.stage.partitions_per_task as u32);
+                    bound.push(start(stage, &session_id, &decided.stage.job, budget, slice, cost));
+                }
+            }
+        }
+        if !slice.is_empty() {
+            let cost = slice.len() as u32;
+            bound.push(start(stage, &session_id, &decided.stage.job, budget, slice, cost));
+        }
+    }
+    drawn.put_back(&mut stage.pending);
+}
+
+/// Partitions taken out of a stage's queue, in its order, until they are bound or put back.
+struct Drawn {
+    order: Vec<usize>,
+    held: Vec<bool>,
+}
+
+impl Drawn {
+    fn take(&mut self, partition: usize) -> bool {
+        self.held.get_mut(partition).is_some_and(std::mem::take)
+    }
+
+    fn put_back(self, pending: &mut PendingPartitions) {
+        let held = self.held;
+        if held.iter().any(|&h| h) {
+            pending.reschedule(self.order.into_iter().filter(|&p| held[p]));
+        }
+    }
+}
+
+/// Draws what `shares` name, as far as it is pending. Costs O(what is named) when that is the front of the queue,
+/// otherwise O(pending).
+fn draw(pending: &mut PendingPartitions, shares: &[Share]) -> Drawn {
+    let mut named = vec![false; pending.total_partitions()];
+    let mut count = 0;
+    for &partition in shares.iter().flat_map(|s| &s.partitions) {
+        if let Some(mark) = named.get_mut(partition) {
+            count += usize::from(!std::mem::replace(mark, true));
+        }
+    }
+    let mut order = pending.next_slice(count);
+    if !order.iter().all(|&p| named[p]) {
+        order.extend(pending.next_slice(usize::MAX));
+        let (drawn, rest): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&p| named[p]);
+        pending.reschedule(rest);
+        order = drawn;
+    }
+    named.fill(false);
+    order.iter().for_each(|&p| named[p] = true);
+    Drawn { order, held: named }
+}
+
+/// Writes a task down and takes its vcores.
+fn start(
+    stage: &mut RunningStage,
+    session_id: &str,
+    job: &JobId,
+    budget: &mut AvailableVcores,
+    partitions: Vec<usize>,
+    vcores: u32,
+) -> BoundTask {
+    let executor = budget.executor_id.clone();
+    // Ballista numbers the tasks of a stage by their place in this list.
+    let task_id = stage.task_infos.len();
+    let failures = |p: &usize| stage.task_failure_numbers.get(*p).copied().unwrap_or(0);
+    let task_attempt = partitions.iter().map(failures).max().unwrap_or(0);
+    let mut info = create_task_info(executor.clone(), task_id);
+    info.global_input_partition_ids.clone_from(&partitions);
+    info.vcores_consumed = vcores;
+    stage.task_infos.push(info);
+    budget.vcores -= vcores;
+    let task = TaskDescription {
+        session_id: session_id.to_owned(),
+        key: TaskKey { job_id: job.clone(), stage_id: stage.stage_id, task_id },
+        stage_attempt_num: stage.stage_attempt_num,
+        task_attempt,
+        global_input_partition_ids: partitions,
+        vcores_consumed: vcores,
+        plan: Arc::clone(&stage.plan),
+        session_config: Arc::clone(&stage.session_config),
+    };
+    (executor, task)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(partitions: &[usize]) -> Share {
+        Share { executor: "e".into(), partitions: partitions.to_vec() }
+    }
+
+    #[test]
+    fn what_is_drawn_and_not_taken_goes_back_in_order() {
+        for wanted in [vec![0, 1, 2], vec![4, 1, 9], vec![7, 7], vec![]] {
+            let mut pending = PendingPartitions::new(6);
+            pending.next_slice(1);
+            pending.reschedule([5]);
+            let before = pending.clone().next_slice(usize::MAX);
+            let drawn = draw(&mut pending, &[share(&wanted)]);
+            assert_eq!(pending.remaining() + drawn.order.len(), before.len());
+            drawn.put_back(&mut pending);
+            let mut after = pending.next_slice(usize::MAX);
+            after.sort_unstable();
+            let mut sorted = before.clone();
+            sorted.sort_unstable();
+            assert_eq!(after, sorted, "nothing is lost or doubled, {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_taken_once() {
+        let mut pending = PendingPartitions::new(4);
+        let mut drawn = draw(&mut pending, &[share(&[2, 3]), share(&[3])]);
+        assert!(drawn.take(3) && !drawn.take(3) && !drawn.take(0) && !drawn.take(99));
+        drawn.put_back(&mut pending);
+        assert_eq!(pending.next_slice(usize::MAX), [2, 0, 1]);
+    }
+}

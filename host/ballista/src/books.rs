@@ -1,0 +1,231 @@
+//! What the adapter remembers of jobs and stages between rounds: what does not change is read from Ballista once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::task_status;
+use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
+use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
+use ballista_scheduler::state::task_manager::JobInfoCache;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use policy_plugin_api::ExecutorUid;
+use policy_plugin_api::assemble::{StageTasks, TaskSpec};
+use policy_plugin_api::observe::{Observation, ObservationKind};
+use tokio::sync::RwLock;
+
+use crate::apply::{is_collapse, partitions_per_task};
+use crate::identity::ClusterView;
+use crate::locality;
+use crate::settings::JobSettings;
+
+/// All jobs that are running, or were in the last round.
+#[derive(Default)]
+pub(crate) struct Books {
+    jobs: HashMap<JobId, JobBook>,
+    next_key: u64,
+}
+
+/// A job.
+pub(crate) struct JobBook {
+    /// The job's lasting number.
+    pub(crate) key: u64,
+    pub(crate) settings: JobSettings,
+    pub(crate) submit_us: u64,
+    pub(crate) stages: HashMap<usize, StageBook>,
+    graph: Arc<RwLock<ExecutionGraphBox>>,
+}
+
+/// A stage attempt.
+pub(crate) struct StageBook {
+    pub(crate) attempt: usize,
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) tasks: Arc<StageTasks>,
+    pub(crate) collapse: bool,
+    pub(crate) partitions_per_task: usize,
+    specs: Vec<TaskSpec>,
+    /// Ballista's tasks looked at: all before this number.
+    known: usize,
+    /// Tasks that had not ended when last looked at.
+    open: Vec<(usize, ExecutorUid)>,
+    since_us: u64,
+}
+
+/// What runs in a stage or job, by executor and in vcores.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) vcores: u32,
+    pub(crate) partitions: u32,
+    pub(crate) executors: Vec<ExecutorUid>,
+}
+
+impl Books {
+    /// The book of a job, opened now if there is none.
+    pub(crate) fn job(&mut self, id: &JobId, info: &JobInfoCache, graph: &dyn ExecutionGraph) -> &mut JobBook {
+        let next_key = &mut self.next_key;
+        self.jobs.entry(id.clone()).or_insert_with(|| {
+            *next_key += 1;
+            JobBook {
+                key: *next_key,
+                settings: JobSettings::of(graph),
+                submit_us: graph.start_time().saturating_mul(1_000),
+                stages: HashMap::new(),
+                graph: Arc::clone(&info.execution_graph),
+            }
+        })
+    }
+
+    /// Closes the books of jobs that are no longer running, with a last look at how their tasks ended.
+    pub(crate) async fn close(
+        &mut self,
+        running: &HashMap<JobId, JobInfoCache>,
+        now_us: u64,
+        view: &ClusterView,
+        out: &mut Vec<Observation>,
+    ) {
+        if self.jobs.len() == running.len() && self.jobs.keys().all(|id| running.contains_key(id)) {
+            return;
+        }
+        for (_, mut job) in self.jobs.extract_if(|id, _| !running.contains_key(id)) {
+            let graph = Arc::clone(&job.graph);
+            job.observe_ended(graph.read().await.as_ref(), now_us, view, out);
+        }
+    }
+}
+
+impl JobBook {
+    /// Looks at the tasks of stages that have ended since the last round, and forgets those stages.
+    pub(crate) fn observe_ended(
+        &mut self,
+        graph: &dyn ExecutionGraph,
+        now_us: u64,
+        view: &ClusterView,
+        out: &mut Vec<Observation>,
+    ) {
+        let (key, stages) = (self.key, graph.stages());
+        self.stages.retain(|id, book| {
+            let (attempt, ended) = match stages.get(id) {
+                Some(ExecutionStage::Running(stage)) => return stage.stage_attempt_num == book.attempt,
+                Some(ExecutionStage::Successful(stage)) => (stage.stage_attempt_num, &stage.task_infos),
+                Some(ExecutionStage::Failed(stage)) => (stage.stage_attempt_num, &stage.task_infos),
+                _ => return false,
+            };
+            if attempt == book.attempt {
+                book.observe(key, *id, ended, now_us, view, out);
+            }
+            false
+        });
+    }
+}
+
+impl StageBook {
+    /// Opens the book of a stage attempt. Costs O(plan nodes + shuffle locations).
+    pub(crate) fn open(
+        attempt: usize,
+        plan: &Arc<dyn ExecutionPlan>,
+        partitions: usize,
+        config: &SessionConfig,
+        since_us: u64,
+        view: &ClusterView,
+    ) -> Self {
+        let collapse = is_collapse(plan);
+        let specs = view.with_uids(|uids| locality::tasks(plan, partitions, collapse, uids));
+        Self {
+            attempt,
+            plan: Arc::clone(plan),
+            tasks: StageTasks::new(&specs),
+            collapse,
+            partitions_per_task: partitions_per_task(config),
+            specs,
+            known: 0,
+            open: Vec::new(),
+            since_us,
+        }
+    }
+
+    /// Whether the book is about this attempt of the stage.
+    pub(crate) fn is_about(&self, attempt: usize, plan: &Arc<dyn ExecutionPlan>) -> bool {
+        self.attempt == attempt && Arc::ptr_eq(&self.plan, plan)
+    }
+
+    /// Since when the stage has been runnable.
+    pub(crate) fn since_us(&self) -> u64 {
+        self.since_us
+    }
+
+    /// Looks at Ballista's tasks: reports what started and ended since the last look, and returns what runs.
+    /// Costs O(tasks that had not ended).
+    pub(crate) fn observe(
+        &mut self,
+        job_key: u64,
+        stage_id: usize,
+        infos: &[TaskInfo],
+        now_us: u64,
+        view: &ClusterView,
+        out: &mut Vec<Observation>,
+    ) -> Running {
+        for (task, info) in infos.iter().enumerate().skip(self.known) {
+            let executor = match &info.task_status {
+                task_status::Status::Running(running) => &running.executor_id,
+                task_status::Status::Successful(done) => &done.executor_id,
+                // It no longer says where it ran.
+                task_status::Status::Failed(_) => continue,
+            };
+            let uid = view.uid(executor);
+            self.report(ObservationKind::Started, job_key, stage_id, uid, info, now_us, out);
+            self.open.push((task, uid));
+        }
+        self.known = infos.len();
+        let mut running = Running::default();
+        let mut open = std::mem::take(&mut self.open);
+        open.retain(|&(task, uid)| {
+            let Some(info) = infos.get(task) else { return false };
+            let kind = match &info.task_status {
+                task_status::Status::Running(_) => {
+                    running.vcores += info.vcores_consumed;
+                    running.partitions += info.global_input_partition_ids.len() as u32;
+                    running.executors.push(uid);
+                    return true;
+                }
+                task_status::Status::Successful(_) => ObservationKind::Finished,
+                task_status::Status::Failed(_) => ObservationKind::Failed,
+            };
+            self.report(kind, job_key, stage_id, uid, info, now_us, out);
+            false
+        });
+        self.open = open;
+        running
+    }
+
+    /// One observation for each task that the policy knows.
+    #[allow(clippy::too_many_arguments, reason = "one row, spelled out")]
+    fn report(
+        &self,
+        kind: ObservationKind,
+        job_key: u64,
+        stage_id: usize,
+        uid: ExecutorUid,
+        info: &TaskInfo,
+        now_us: u64,
+        out: &mut Vec<Observation>,
+    ) {
+        let whole = [0];
+        let tasks: &[usize] = if self.collapse { &whole } else { &info.global_input_partition_ids };
+        for &task in tasks {
+            let holders = self.specs.get(task).map_or(&[][..], |s| &s.holders);
+            let local = holders.iter().filter(|h| h.0 == uid).map(|h| h.1).sum::<u64>();
+            let all = holders.iter().map(|h| h.1).sum::<u64>();
+            let mut seen = Observation::new(kind, uid, now_us);
+            (seen.job_key, seen.stage_number, seen.task) = (job_key, stage_id as u32, task as u32);
+            seen.duration_us = micros(info.end_exec_time.saturating_sub(info.start_exec_time));
+            seen.queue_wait_us = micros(info.scheduled_time).saturating_sub(self.since_us);
+            (seen.local_bytes, seen.remote_bytes) = (local, all - local);
+            out.push(seen);
+        }
+    }
+}
+
+fn micros(ms: u128) -> u64 {
+    u64::try_from(ms.saturating_mul(1_000)).unwrap_or(u64::MAX)
+}

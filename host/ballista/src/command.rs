@@ -1,0 +1,171 @@
+//! The command `ballista-policy-scheduler`: Ballista's own flags, and those of the policy host.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ballista_core::config::LogRotationPolicy;
+use ballista_core::error::BallistaError;
+use ballista_core::object_store::{session_config_with_s3_support, session_state_with_s3_support};
+use ballista_core::{BALLISTA_VERSION, error};
+use ballista_scheduler::config::{Config, SchedulerConfig, TaskDistribution};
+use clap::Parser;
+use policy_host::judge::{self, Judge};
+use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::serve::{install, serve};
+
+/// Ballista's scheduler, on policies from a plugin directory.
+///
+/// Ballista's own flags keep their meaning; `--task-distribution` names what answers until an `active.json` in the
+/// plugin directory says otherwise.
+///
+/// Example: ballista-policy-scheduler --bind-port 50050 --scheduler-policy push-staged --plugins plugins.d
+#[derive(Debug, Parser)]
+#[command(name = "ballista-policy-scheduler", version)]
+struct Arguments {
+    #[command(flatten)]
+    ballista: Config,
+    /// Plugin directory; it may appear later. Without one, the built-in policy answers.
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// The host's own files; by default `.policy-host` in the plugin directory.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// The first argument of the child process that judges a plugin file.
+pub const JUDGE: &str = "__judge-plugin";
+
+/// Runs the command with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    main_with(std::env::args_os().collect())
+}
+
+/// Runs the command with these arguments, the first being the program's name. Plugin files are judged in a child process:
+/// this program, started with [`JUDGE`] and the file. A program that is more than this command must come here then, too.
+#[must_use]
+pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
+    if let [_, first, file] = arguments.as_slice()
+        && first == JUDGE
+    {
+        judge::child_main(file.as_ref());
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::parse_from(arguments);
+    // As Ballista's own binary has it: its planner recurses deeply.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(32 * 1024 * 1024).build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(e) => Err(BallistaError::from(e)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> error::Result<()> {
+    let Arguments { ballista, plugins, state_dir } = arguments;
+    log_to(&ballista);
+    let (bind_host, bind_port) = (ballista.bind_host.clone(), ballista.bind_port);
+    let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution).await?);
+    let config: SchedulerConfig = ballista.try_into()?;
+    let config = config
+        .with_override_config_producer(Arc::new(session_config_with_s3_support))
+        .with_override_session_builder(Arc::new(session_state_with_s3_support));
+    let (adapter, cluster, config) = install(Arc::clone(&host), config);
+    let listener = TcpListener::bind((bind_host.as_str(), bind_port)).await?;
+    tracing::info!(
+        "Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {}",
+        listener.local_addr()?
+    );
+    let served = tokio::select! {
+        ended = serve(adapter, cluster, config, listener) => ended,
+        () = told_to_stop() => Ok(()),
+    };
+    if let Some(host) = Arc::into_inner(host) {
+        host.shutdown().await;
+    }
+    served
+}
+
+/// Starts the host, and says what answers.
+async fn host(
+    plugins: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    distribution: &TaskDistribution,
+) -> error::Result<PolicyHost> {
+    let mut options = HostOptions::with_policy(TaskDistributionPolicy::RoundRobin);
+    (options.plugins, options.state_dir) = (plugins.clone(), state_dir);
+    if plugins.is_some() {
+        let program = std::env::current_exe()?;
+        options.judge = Some(Judge::new(program, [JUDGE.into()]));
+    }
+    let host = PolicyHost::start(options).map_err(|e| BallistaError::Configuration(e.to_string()))?;
+    let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
+    if matches!(distribution, TaskDistribution::Bias) && !has_active {
+        let switched = host.switch(r#"{"policy":"bias"}"#).await;
+        switched.map_err(|refusal| BallistaError::Configuration(refusal.to_string()))?;
+    }
+    let policy = host.active().policy.clone();
+    match &plugins {
+        None => tracing::warn!(policy, "no --plugins DIR: the built-in policy answers every round"),
+        Some(directory) if !directory.exists() => tracing::warn!(
+            policy,
+            directory = %directory.display(),
+            "the plugin directory is not there: the built-in policy answers until it appears"
+        ),
+        Some(directory) if !has_active => tracing::warn!(
+            policy,
+            directory = %directory.display(),
+            "no active.json in the plugin directory: the built-in policy answers until there is one"
+        ),
+        Some(directory) => tracing::info!(directory = %directory.display(), "policies come from the plugin directory"),
+    }
+    Ok(host)
+}
+
+/// Ctrl-C, or the system's wish.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Logs as Ballista's own binary does: its flags, its file names, its rotation.
+fn log_to(options: &Config) {
+    let filter = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| options.log_level_setting.clone());
+    let log = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_thread_names(options.print_thread_info)
+        .with_thread_ids(options.print_thread_info)
+        .with_env_filter(EnvFilter::new(filter));
+    let Some(directory) = &options.log_dir else {
+        return log.with_writer(std::io::stdout).init();
+    };
+    let prefix = format!("scheduler_{}_{}_{}", options.namespace, options.external_host, options.bind_port);
+    let file = match options.log_rotation_policy {
+        LogRotationPolicy::Minutely => tracing_appender::rolling::minutely(directory, prefix),
+        LogRotationPolicy::Hourly => tracing_appender::rolling::hourly(directory, prefix),
+        LogRotationPolicy::Daily => tracing_appender::rolling::daily(directory, prefix),
+        LogRotationPolicy::Never => tracing_appender::rolling::never(directory, prefix),
+    };
+    log.with_writer(file).init();
+}

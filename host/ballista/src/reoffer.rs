@@ -1,0 +1,73 @@
+//! Offers that Ballista does not make by itself: in push mode it looks for work when something happens, and a policy may
+//! want to wait for nothing but time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify as Bell;
+
+use crate::limits::{REOFFER_AFTER, REOFFER_AFTER_AT_MOST};
+
+/// Wishes for another offer; [`crate::serve`] carries them out.
+#[derive(Debug, Default)]
+pub struct Reoffers {
+    bell: Bell,
+    wish: Mutex<Wish>,
+}
+
+#[derive(Debug, Default)]
+struct Wish {
+    executor: String,
+    after: Duration,
+}
+
+impl Reoffers {
+    /// A round left work and free vcores, of them some on `executor`.
+    pub(crate) fn ask(&self, executor: &str, bound_something: bool) {
+        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+        executor.clone_into(&mut wish.executor);
+        wish.after = if bound_something || wish.after.is_zero() {
+            REOFFER_AFTER
+        } else {
+            (wish.after * 2).min(REOFFER_AFTER_AT_MOST)
+        };
+        drop(wish);
+        self.bell.notify_one();
+    }
+
+    /// A round left nothing to wait for.
+    pub(crate) fn reset(&self) {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner).after = Duration::ZERO;
+    }
+
+    /// Waits until an offer is due; returns an executor to make it for.
+    pub async fn due(&self) -> String {
+        self.bell.notified().await;
+        let (executor, after) = {
+            let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+            (wish.executor.clone(), wish.after)
+        };
+        tokio::time::sleep(after).await;
+        executor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_until_something_is_bound() {
+        let offers = Reoffers::default();
+        let after = |bound| {
+            offers.ask("e", bound);
+            offers.wish.lock().unwrap().after
+        };
+        assert_eq!([after(false), after(false), after(false)], [REOFFER_AFTER, REOFFER_AFTER * 2, REOFFER_AFTER * 4]);
+        let waits: Vec<_> = (0..20).map(|_| after(false)).collect();
+        assert_eq!(waits[19], REOFFER_AFTER_AT_MOST);
+        assert_eq!(after(true), REOFFER_AFTER);
+        offers.reset();
+        assert_eq!(after(false), REOFFER_AFTER);
+    }
+}

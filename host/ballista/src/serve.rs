@@ -1,0 +1,82 @@
+//! A Ballista scheduler with a policy host in it.
+
+use std::sync::Arc;
+
+use ballista_core::ConfigProducer;
+use ballista_core::error::Result;
+use ballista_core::serde::protobuf::UpdateTaskStatusParams;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::utils::{default_config_producer, default_session_builder};
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::cluster::memory::InMemoryJobState;
+use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use ballista_scheduler::state::session_manager::share_file_statistics_cache;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use policy_host::PolicyHost;
+use tokio::net::TcpListener;
+
+use crate::adapter::{Mode, PolicyAdapter};
+use crate::cluster::ObservedCluster;
+use crate::reoffer::Reoffers;
+use crate::settings::PolicyOptions;
+
+/// Ballista's scheduler as its own types name it.
+pub type Scheduler = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// Sets up what [`serve`] runs: the adapter as Ballista's distribution policy, the cluster state that it can see, and
+/// sessions that know the settings of [`PolicyOptions`]. Everything else of `config` stays.
+#[must_use]
+pub fn install(
+    host: Arc<PolicyHost>,
+    mut config: SchedulerConfig,
+) -> (Arc<PolicyAdapter>, BallistaCluster, SchedulerConfig) {
+    let mode = if config.is_push_staged_scheduling() { Mode::Push } else { Mode::Pull };
+    let adapter = Arc::new(PolicyAdapter::new(host, mode));
+    let inner = config.override_config_producer.take().unwrap_or_else(|| Arc::new(default_config_producer));
+    let producer: ConfigProducer = Arc::new(move || inner().with_option_extension(PolicyOptions::default()));
+    let sessions = config.override_session_builder.clone().unwrap_or_else(|| Arc::new(default_session_builder));
+    let sessions = share_file_statistics_cache(sessions);
+    let jobs = InMemoryJobState::new(config.scheduler_id.clone(), sessions, Arc::clone(&producer));
+    let cluster = BallistaCluster::new(Arc::new(ObservedCluster::new(&adapter)), Arc::new(jobs));
+    config.override_config_producer = Some(producer);
+    config.task_distribution = TaskDistributionPolicy::Custom(adapter.clone());
+    (adapter, cluster, config)
+}
+
+/// Runs a scheduler on this listener until the process ends or the future is dropped.
+///
+/// # Errors
+/// Ballista's own, when the configuration is not valid or the service ends.
+pub async fn serve(
+    adapter: Arc<PolicyAdapter>,
+    cluster: BallistaCluster,
+    config: SchedulerConfig,
+    listener: TcpListener,
+) -> Result<()> {
+    config.validate()?;
+    let push = config.is_push_staged_scheduling();
+    let scheduler: Scheduler = create_scheduler(cluster, Arc::new(config)).await?;
+    let offers = reoffer(adapter.reoffers(), scheduler.clone());
+    let service = start_grpc_service_with_listener(listener, scheduler);
+    if !push {
+        return service.await;
+    }
+    tokio::select! {
+        ended = service => ended,
+        never = offers => match never {},
+    }
+}
+
+/// Makes the offers that the adapter wishes for. A report of no tasks at all is Ballista's public way of saying that it
+/// should look for work.
+async fn reoffer(wishes: Arc<Reoffers>, scheduler: Scheduler) -> std::convert::Infallible {
+    loop {
+        let executor_id = wishes.due().await;
+        let report = UpdateTaskStatusParams { executor_id, task_status: Vec::new() };
+        if let Err(status) = SchedulerGrpc::update_task_status(&scheduler, tonic::Request::new(report)).await {
+            tracing::warn!("cannot ask for another offer: {status}");
+        }
+    }
+}
