@@ -27,7 +27,7 @@ pub trait TaskScore: Debug + Send + Sync {
     /// binds, and the host takes the activation out of service.
     ///
     /// # Cost
-    /// A few nanoseconds a row are the budget: with eight candidates a task, a million tasks are eight million rows.
+    /// A few nanoseconds a row are the budget: with five candidates a task, a million tasks are five million rows.
     /// What is the same for every row of a call (the stage, its columns) belongs before the loop.
     fn score(&self, running_jobs: &RunningJobs<'_>, candidates: &Candidates<'_>, scores: &mut [f32]) -> Result<()>;
 

@@ -102,7 +102,7 @@ pub(crate) fn quality() {
             (quantile(&nanos, 0.5) / answer.len() as f64, worth(&round, &answer))
         };
         let exhaustive = timed(0, 3);
-        for candidates in [4, 8, 16] {
+        for candidates in [4, 5, 6, 8, 16] {
             let drawn = timed(candidates, 21);
             println!(
                 "| {} | {candidates} | {:.0} | {:.4} | {:.0} |",

@@ -19,7 +19,8 @@ pub(super) struct Alive<'s> {
 impl<'s> Alive<'s> {
     pub(super) fn new(slots: &'s mut [AvailableTaskSlots], seed: u64) -> Self {
         let alive: Vec<u32> = (0..slots.len() as u32).collect();
-        Self { at: alive.clone(), alive, slots, random: seed }
+        // Mixed: seeds of rounds that follow each other may be near each other.
+        Self { at: alive.clone(), alive, slots, random: mix(seed) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,9 +54,11 @@ impl<'s> Alive<'s> {
     /// One of them, each as likely as the next. There must be one.
     #[inline]
     pub(super) fn draw(&mut self) -> u32 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let number = u128::from(mix(self.random)) * self.alive.len() as u128;
-        self.alive[(number >> 64) as usize]
+        // wyrand (Wang Yi): one multiplication a number.
+        self.random = self.random.wrapping_add(0xa076_1d64_78bd_642f);
+        let product = u128::from(self.random) * u128::from(self.random ^ 0xe703_7ed1_a0b4_28db);
+        let number = (product >> 64) as u64 ^ product as u64;
+        self.alive[((u128::from(number) * self.alive.len() as u128) >> 64) as usize]
     }
 
     /// Takes one task off.
