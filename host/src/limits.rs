@@ -22,7 +22,7 @@ pub const MAX_SCORES: usize = 16;
 pub const MAX_WEIGHT: u32 = 1_000;
 /// Shadow candidates in one `active.json`.
 pub const MAX_SHADOWS: usize = 4;
-/// Rounds and batches of observations waiting for the shadows. Full: they pass, and are counted.
+/// Rounds and batches of observations waiting for the shadows. Full: they pass; rounds are counted.
 pub const SHADOW_MESSAGES: usize = 64;
 /// How long the shadows rest after a round, in times of what they took for it: they get a twentieth of a core at most.
 pub const SHADOW_REST: u32 = 19;

@@ -99,9 +99,8 @@ pub(crate) struct Shadows {
 struct Common {
     /// Set while a round waits or is looked at.
     busy: AtomicBool,
-    /// Rounds and observations that the shadows did not see.
+    /// Rounds that the shadows did not see.
     skipped_rounds: AtomicU64,
-    skipped_observations: AtomicU64,
     shown: Mutex<Vec<Shown>>,
 }
 
@@ -112,7 +111,6 @@ impl Shadows {
         let shared = Arc::new(Common {
             busy: AtomicBool::new(false),
             skipped_rounds: AtomicU64::new(0),
-            skipped_observations: AtomicU64::new(0),
             shown: Mutex::new(shown),
         });
         let common = Arc::clone(&shared);
@@ -120,11 +118,9 @@ impl Shadows {
         Ok(Self { messages, shared })
     }
 
-    /// Shows what happened; never waits.
+    /// Shows what happened; never waits: what finds no room is not seen.
     pub(crate) fn observed(&self, batch: &Arc<Block>) {
-        if self.messages.try_send(Message::Observed(Arc::clone(batch))).is_err() {
-            self.shared.skipped_observations.fetch_add(1, Ordering::Relaxed);
-        }
+        let _ = self.messages.try_send(Message::Observed(Arc::clone(batch)));
     }
 
     /// Shows a round with the answer that counts; never waits.

@@ -24,6 +24,16 @@ impl Hosted {
         Self::over(Sandbox::new(), HostOptions::default())
     }
 
+    /// A host over libraries that it has admitted.
+    pub(crate) async fn with(artifacts: &[&str]) -> Self {
+        let mut hosted = Self::start();
+        for artifact in artifacts {
+            hosted.sandbox.drop_in(artifact);
+            hosted.admitted(&crate::sandbox::library(artifact)).await;
+        }
+        hosted
+    }
+
     pub(crate) fn over(sandbox: Sandbox, options: HostOptions) -> Self {
         // A busy machine must not look like a slow policy: tests of deadlines set their own in active.json.
         let options = HostOptions { deadline: PATIENCE, ..options };

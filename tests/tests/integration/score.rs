@@ -19,18 +19,9 @@ fn composite(scores: &str, more: &str) -> String {
     format!(r#"{{ "policy": "composite", "config": {{ "candidates": 0 }}, "scores": [{scores}]{more} }}"#)
 }
 
-async fn with(artifacts: &[&str]) -> Hosted {
-    let mut hosted = Hosted::start();
-    for artifact in artifacts {
-        hosted.sandbox.drop_in(artifact);
-        hosted.admitted(&library(artifact)).await;
-    }
-    hosted
-}
-
 #[tokio::test]
 async fn weights_edited_live_change_the_next_round() {
-    let mut hosted = with(&["policy_scores"]).await;
+    let mut hosted = Hosted::with(&["policy_scores"]).await;
     let both = |least: u32, most: u32| {
         format!(
             r#"{{ "policy": "least-allocated", "weight": {least} }}, {{ "policy": "most-allocated", "weight": {most} }}"#
@@ -57,7 +48,7 @@ async fn weights_edited_live_change_the_next_round() {
 
 #[tokio::test]
 async fn filters_bind_the_composite_like_any_policy() {
-    let mut hosted = with(&["policy_scores", "policy_tenant_quota", "fixture_hostile"]).await;
+    let mut hosted = Hosted::with(&["policy_scores", "policy_tenant_quota", "fixture_hostile"]).await;
     let filters = r#", "filters": [
         { "policy": "tenant-quota", "config": { "quotas": { "team-a": 2 } } },
         { "policy": "hostile-filter", "config": { "filter": "forbid-executor", "executor": "e00000" } }]"#;
@@ -77,7 +68,7 @@ async fn a_score_that_misbehaves_costs_one_fallback_round_and_is_named() {
         ("out-of-range", "score-out-of-range"),
         ("not-a-number", "score-out-of-range"),
     ] {
-        let mut hosted = with(&["policy_scores", "fixture_hostile"]).await;
+        let mut hosted = Hosted::with(&["policy_scores", "fixture_hostile"]).await;
         // Well-behaved while it is rehearsed.
         let bad = format!(
             r#"{{ "policy": "hostile-score", "config": {{ "score": "{how}", "job": "target" }} }}, {{ "policy": "least-allocated" }}"#
@@ -102,7 +93,7 @@ async fn a_score_that_misbehaves_costs_one_fallback_round_and_is_named() {
 
 #[tokio::test]
 async fn a_new_library_of_a_score_is_swapped_in_by_itself() {
-    let mut hosted = with(&["policy_scores"]).await;
+    let mut hosted = Hosted::with(&["policy_scores"]).await;
     hosted.sandbox.activate(&composite(r#"{ "policy": "least-allocated" }"#, ""));
     hosted.receipted("composite").await;
     let sha256 = hosted.host.receipt().active.unwrap().scores[0].sha256.clone();
@@ -113,7 +104,7 @@ async fn a_new_library_of_a_score_is_swapped_in_by_itself() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_and_changes_nothing() {
-    let mut hosted = with(&["policy_bias", "policy_scores"]).await;
+    let mut hosted = Hosted::with(&["policy_bias", "policy_scores"]).await;
     hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
     hosted.receipted("bias").await;
     for (json, code, part) in [

@@ -7,16 +7,7 @@ use policy_host::receipt::ShadowReceipt;
 use crate::binary::{Running, over};
 use crate::hosted::{Hosted, PATIENCE};
 use crate::rounds::jobs_round;
-use crate::sandbox::{Sandbox, library};
-
-async fn with(artifacts: &[&str]) -> Hosted {
-    let mut hosted = Hosted::start();
-    for artifact in artifacts {
-        hosted.sandbox.drop_in(artifact);
-        hosted.admitted(&library(artifact)).await;
-    }
-    hosted
-}
+use crate::sandbox::Sandbox;
 
 /// Binds rounds until the shadows satisfy `done`; returns what they have shown. Every plan is the active policy's own.
 async fn watch(hosted: &Hosted, done: impl Fn(&[ShadowReceipt]) -> bool) -> Vec<ShadowReceipt> {
@@ -38,7 +29,7 @@ async fn watch(hosted: &Hosted, done: impl Fn(&[ShadowReceipt]) -> bool) -> Vec<
 
 #[tokio::test]
 async fn agreement_is_what_both_bind_alike() {
-    let mut hosted = with(&["policy_bias", "policy_round_robin", "policy_tenant_quota"]).await;
+    let mut hosted = Hosted::with(&["policy_bias", "policy_round_robin", "policy_tenant_quota"]).await;
     hosted.sandbox.activate(
         r#"{ "policy": "bias", "shadow": [{ "policy": "bias" }, { "policy": "round-robin" }, { "policy": "binding" }] }"#,
     );
@@ -54,7 +45,7 @@ async fn agreement_is_what_both_bind_alike() {
 
 #[tokio::test]
 async fn shadows_are_held_to_the_limits_of_the_filters() {
-    let mut hosted = with(&["policy_bias", "policy_round_robin", "fixture_hostile"]).await;
+    let mut hosted = Hosted::with(&["policy_bias", "policy_round_robin", "fixture_hostile"]).await;
     let forbid = r#"{ "policy": "hostile-filter", "config": { "filter": "forbid-executor", "executor": "e00001" } }"#;
     hosted.sandbox.activate(&format!(
         r#"{{ "policy": "bias", "filters": [{forbid}], "shadow": [
@@ -71,7 +62,7 @@ async fn shadows_are_held_to_the_limits_of_the_filters() {
 #[tokio::test]
 async fn a_shadow_that_fails_costs_no_round_and_is_asked_no_more() {
     for (how, code) in [("panic", "policy-panicked"), ("overbook", "executor-overbooked"), ("error", "policy-error")] {
-        let mut hosted = with(&["policy_bias", "fixture_hostile"]).await;
+        let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
         hosted.sandbox.activate(&format!(
             r#"{{ "policy": "bias", "shadow": [
                 {{ "policy": "hostile", "config": {{ "bind": "{how}", "job": "target" }} }}] }}"#
@@ -86,7 +77,7 @@ async fn a_shadow_that_fails_costs_no_round_and_is_asked_no_more() {
 
 #[tokio::test]
 async fn a_shadow_that_cannot_be_made_is_refused_with_its_place() {
-    let mut hosted = with(&["policy_bias", "fixture_hostile"]).await;
+    let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
     hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
     hosted.receipted("bias").await;
     for (shadow, code, part) in [
