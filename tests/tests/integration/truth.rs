@@ -354,3 +354,43 @@ fn two_queues_fork_and_join_as_flatto_and_hahn_say() {
     let known = (12.0 - rho) / 8.0 / (1.0 - rho);
     within("response", figure(&result, "binding", "jct_us.mean") / 1e6, known, 0.04);
 }
+
+#[test]
+fn waiting_for_a_holder_buys_what_delay_scheduling_says() {
+    // Zaharia et al. 2010, section 3.3: a slot that comes free is the holder's with probability 1/M, so that after D of
+    // them the share of local launches is 1 - (1 - 1/M)^D. Here M full executors each free their one slot once a second
+    // on average. The first slot that is left alone starts the budget of W, within which Poisson(M W / 1 s) more come,
+    // and the first after it is taken wherever it is: 1 - (1 - 1/M)^2 e^(-W / 1 s).
+    const M: u64 = 10;
+    const PROBES: u64 = 2_000;
+    const APART_US: u64 = 6_000_000;
+    let sandbox = Sandbox::new();
+    sandbox.drop_in("policy_data_locality");
+    let mut state = 3u64;
+    let mut exponential_us = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (-1e6 * (((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64).ln()) as u64
+    };
+    let executors: Vec<Value> = (0..M).map(|e| json!({ "id": format!("e{e}") })).collect();
+    let backlog = job("backlog", 0, (0..M * PROBES * APART_US / 1_000_000).map(|_| exponential_us()));
+    let probe = |i: u64| {
+        let inputs = json!([{ "executor": format!("e{}", i % M), "bytes": 1 }]);
+        let stages = json!([{ "id": 0, "tasks": [{ "duration_us": 1, "inputs": inputs }] }]);
+        json!({ "id": format!("p{i}"), "submit_us": (i + 1) * APART_US, "priority": 1, "stages": stages })
+    };
+    let file =
+        workload(&sandbox, json!({ "executors": executors }), [backlog].into_iter().chain((0..PROBES).map(probe)));
+    let others = 1.0 - 1.0 / M as f64;
+    let known = |wait_s: f64| if wait_s == 0.0 { 1.0 - others } else { 1.0 - others * others * f64::exp(-wait_s) };
+    let waits_ms = [0u64, 300, 1_000, 3_000];
+    let specs = waits_ms.map(|w| json!({ "policy": "data-locality", "config": { "wait_ms": w } }).to_string());
+    let plugins = sandbox.plugins();
+    let mut arguments = vec!["--plugins", plugins.to_str().unwrap(), "--workload", &file, "--seeds", "1", "--policy"];
+    arguments.extend(specs.iter().map(String::as_str));
+    let result = evaluate(&arguments);
+    for (row, wait_ms) in result["policies"].as_array().unwrap().iter().zip(waits_ms) {
+        let found = row["metrics"]["locality_bytes_share"].as_f64().unwrap();
+        let known = known(wait_ms as f64 / 1e3);
+        assert!((found - known).abs() < 0.035, "{wait_ms} ms: {found} local, known {known}");
+    }
+}
