@@ -329,3 +329,46 @@ fn what_cannot_be_run_is_refused_with_its_place_and_reason() {
         assert!(err.contains(part), "{arguments:?}: {err}");
     }
 }
+
+#[test]
+fn a_workload_runs_on_the_cluster_of_another_file() {
+    let sandbox = Sandbox::new();
+    let own = json!({ "executors": [{ "id": "e0" }] });
+    let jobs = (0..4).map(|i| {
+        json!({ "id": format!("j{i}"), "submit_us": 0,
+        "stages": [{ "id": 0, "tasks": [{ "duration_us": 1000 }] }] })
+    });
+    let file = workload(&sandbox, own, jobs);
+    // As a person would write it: over several lines.
+    let there = sandbox.root().join("there.json");
+    let header = json!({ "format": "policy-host-workload", "version": 1,
+        "executors": [{ "id": "a", "vcores": 2, "speed": 0.5 }, { "id": "b", "vcores": 2, "speed": 0.5 }],
+        "faults": [{ "executor": "b", "lost_us": 1 }] });
+    std::fs::write(&there, serde_json::to_string_pretty(&header).unwrap()).unwrap();
+    let there = there.to_str().unwrap();
+    let makespan = |extra: &[&str]| {
+        let arguments = [&["--workload", &file, "--seeds", "1", "--policy", "bias"], extra].concat();
+        let result = evaluate(&arguments);
+        (result["workload"]["vcores"].as_u64().unwrap(), figure(&result, "bias", "makespan_us.mean"))
+    };
+    assert_eq!(makespan(&[]), (1, 4000.0));
+    // Two of the four begin on `b`, which is gone a microsecond later; `a` does two at a time, in 2000 us.
+    assert_eq!(makespan(&["--cluster", there]), (4, 4000.0));
+    assert_eq!(makespan(&["--cluster", &file]), (1, 4000.0), "jobs in it are ignored");
+    for (text, says) in [
+        ("{\"format\":\"policy-host-workload\",\"version\":1}", "no-executors"),
+        ("{\"format\":\"policy-host-workload\",\n\"version\":1, \"executors\":[{\"id\":\"a\",\"vcorse\":3}]}", "2:"),
+        ("", "workload-malformed"),
+        ("{\"format\":\"else\",\"version\":1}", "workload-format"),
+        ("{\"format\":\"policy-host-workload\",\"version\":1,\"executors\":[{\"id\":\"a\",\"vcores\":0}]}", "vcores"),
+    ] {
+        let bad = sandbox.root().join("bad.json");
+        std::fs::write(&bad, text).unwrap();
+        let (code, _, err) =
+            run(&["evaluate", "--workload", &file, "--policy", "bias", "--cluster", bad.to_str().unwrap()]);
+        assert!(code == 1 && err.contains(says), "{text}: {code} {err}");
+    }
+    let (code, _, err) =
+        run(&["evaluate", "--workload", &file, "--policy", "bias", "--cluster", there, "--vcores", "3"]);
+    assert!(code == 2 && err.contains("cannot be used with"), "{code} {err}");
+}

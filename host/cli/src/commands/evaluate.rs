@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::error::ErrorKind;
 use policy_sim::evaluate::{Condition, Difference, METRICS, Row};
-use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded};
+use policy_sim::workload::{FaultPlan, Workload, is_seeded};
 use serde_json::{Value, json};
 
+use crate::commands::cluster::ClusterArgs;
 use crate::failure::{Failure, print_json};
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
@@ -44,12 +45,8 @@ pub(crate) struct Evaluate {
     /// How many seeds: as many runs of each policy.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     seeds: u32,
-    /// Executors, where the workload names none.
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    executors: u32,
-    /// Vcores of each executor.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    vcores: u32,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Executors that go away: `e3@10s..20s,e4@5s` (lost, and back unless for good), or `random:MTBF:MTTR`. Added to
     /// the workload's own.
     #[arg(long, value_name = "FAULTS")]
@@ -84,7 +81,7 @@ impl Evaluate {
         if !candidates.iter().any(Candidate::is_random) {
             candidates.push(Candidate::random());
         }
-        let defaults = ClusterDefaults::uniform(self.executors, self.vcores);
+        let defaults = self.cluster.defaults()?;
         let grid = Grid {
             source: &self.workload,
             defaults: &defaults,

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod chronicle;
+pub(crate) mod cluster;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod list;

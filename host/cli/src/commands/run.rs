@@ -11,9 +11,10 @@ use policy_sim::outcome::{End, Outcome};
 use policy_sim::progress::Progress;
 use policy_sim::real_time::{self, RealTimeOptions, Speed};
 use policy_sim::summary::Summary;
-use policy_sim::workload::{ClusterDefaults, Workload, parse_source};
+use policy_sim::workload::{Workload, parse_source};
 
 use super::chronicle::Chronicle;
+use super::cluster::ClusterArgs;
 use super::judge;
 use super::placement::{Counted, Placement};
 use super::progress::{StatusLine, line};
@@ -34,12 +35,8 @@ pub(crate) struct Run {
     /// What to run.
     #[arg(long, default_value = "synthetic:", value_name = "WORKLOAD")]
     workload: String,
-    /// Executors, where the workload names none.
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    executors: u32,
-    /// Vcores of each executor.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    vcores: u32,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// End after this many seconds.
     #[arg(long, value_name = "S", value_parser = duration)]
     duration_s: Option<Duration>,
@@ -86,7 +83,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Run {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
-        let defaults = ClusterDefaults::uniform(self.executors, self.vcores);
+        let defaults = self.cluster.defaults()?;
         let workload = parse_source(&self.workload, &defaults)?;
         let options = HostOptions {
             policy: TaskDistributionPolicy::RoundRobin,

@@ -6,7 +6,7 @@ use policy_plugin_api::assemble::Round;
 use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
 
 use super::*;
-use crate::workload::{ClusterDefaults, Header, Job, Stage, Task};
+use crate::workload::{ClusterDefaults, Job, Stage, Task};
 
 /// One job of one stage of `tasks` tasks of 10 us, on two executors of two vcores.
 fn cluster(tasks: usize) -> Cluster {
@@ -16,7 +16,7 @@ fn cluster(tasks: usize) -> Cluster {
 
 fn with_stages(stages: Vec<Stage>, faults: Vec<Fault>) -> Cluster {
     let defaults = ClusterDefaults::uniform(2, 2);
-    let header = Header::new(1000, defaults.executors);
+    let header = defaults.cluster;
     let job = Job { id: "j".to_owned(), tenant: "t".into(), submit_us: 0, priority: 0, stages };
     let workload = Workload { header, jobs: vec![job] };
     let options = ClusterOptions { seed: 1, faults, record_happenings: true, ..ClusterOptions::default() };

@@ -160,7 +160,7 @@ fn shortest_remaining_first_us(workload: &Workload, works: &[f64], capacity: f64
 mod tests {
     use super::*;
     use crate::evaluate::metric;
-    use crate::workload::{ClusterDefaults, Header, Stage};
+    use crate::workload::{ClusterDefaults, Stage};
 
     fn bound(executors: u32, jobs: &[(u64, &[u64])]) -> impl Fn(&str) -> f64 {
         let cluster = ClusterDefaults::uniform(executors, 1);
@@ -171,7 +171,7 @@ mod tests {
             priority: 0,
             stages: vec![Stage { id: 0, depends_on: vec![], tasks: durations.iter().map(|&d| Task::new(d)).collect() }],
         });
-        let workload = Workload { header: Header::new(1000, cluster.executors), jobs: jobs.collect() };
+        let workload = Workload { header: cluster.cluster, jobs: jobs.collect() };
         let figures = lower_bound(&workload);
         move |name| figures.values[metric(name).unwrap()]
     }

@@ -10,12 +10,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::rows::{ExecutorRow, FaultRow, HeaderRow, JobRow};
+use super::rows::{HeaderRow, JobRow};
 use super::{ClusterDefaults, Header, Interner, Place, Workload, WorkloadError, validate};
 use crate::limits::MAX_LINE_BYTES;
 
@@ -23,6 +24,8 @@ use crate::limits::MAX_LINE_BYTES;
 pub const FORMAT: &str = "policy-host-workload";
 /// What the header's `version` says.
 pub const VERSION: u64 = 1;
+
+const EMPTY: &str = "the file is empty; its first line should be the header";
 
 /// Reads and checks a workload file.
 ///
@@ -45,7 +48,7 @@ pub fn from_reader(
 ) -> Result<Workload, WorkloadError> {
     let mut lines = Lines { name, number: 0, buffer: Vec::new() };
     let Some(first) = lines.next(&mut reader)? else {
-        return Err(lines.malformed(1, "the file is empty; its first line should be the header".to_owned()));
+        return Err(lines.malformed(1, EMPTY.to_owned()));
     };
     let header = read_header(first, name, defaults)?;
     let mut shared = Interner::default();
@@ -121,17 +124,19 @@ impl Lines<'_> {
     }
 
     fn malformed(&self, column: u64, reason: String) -> WorkloadError {
-        let place = Place { source: self.name.to_owned(), line: self.number.max(1), column };
-        WorkloadError::Malformed { place, reason }
+        malformed(self.name, self.number.max(1), column, reason)
     }
+}
+
+fn malformed(name: &str, line: u64, column: u64, reason: String) -> WorkloadError {
+    WorkloadError::Malformed { place: Place { source: name.to_owned(), line, column }, reason }
 }
 
 fn refused(name: &str, line: u64, e: &serde_json::Error) -> WorkloadError {
     let full = e.to_string();
     let inner = format!(" at line {} column {}", e.line(), e.column());
     let reason = full.strip_suffix(&inner).unwrap_or(&full).to_owned();
-    let place = Place { source: name.to_owned(), line, column: e.column() as u64 };
-    WorkloadError::Malformed { place, reason }
+    malformed(name, line, e.column() as u64, reason)
 }
 
 /// Format and version are judged before anything else: a newer file may have keys that this program does not know.
@@ -143,6 +148,18 @@ struct Probe<'a> {
 }
 
 fn read_header(line: &[u8], name: &str, defaults: &ClusterDefaults) -> Result<Header, WorkloadError> {
+    let row = header_row(line, name)?;
+    let mut header = row.into_model();
+    if defaults.instead {
+        return Ok(defaults.cluster.clone());
+    }
+    if header.executors.is_empty() {
+        header.executors.clone_from(&defaults.cluster.executors);
+    }
+    Ok(header)
+}
+
+fn header_row<'a>(line: &'a [u8], name: &str) -> Result<HeaderRow<'a>, WorkloadError> {
     let probe: Probe<'_> = serde_json::from_slice(line).map_err(|e| refused(name, 1, &e))?;
     let place = || Place { source: name.to_owned(), line: 1, column: 0 };
     if probe.format != FORMAT {
@@ -151,12 +168,28 @@ fn read_header(line: &[u8], name: &str, defaults: &ClusterDefaults) -> Result<He
     if probe.version != VERSION {
         return Err(WorkloadError::Version { place: place(), found: probe.version, known: VERSION });
     }
-    let row: HeaderRow<'_> = serde_json::from_slice(line).map_err(|e| refused(name, 1, &e))?;
-    let executors = match row.executors.is_empty() {
-        true => defaults.executors.clone(),
-        false => row.executors.into_iter().map(ExecutorRow::into_model).collect(),
+    serde_json::from_slice(line).map_err(|e| refused(name, e.line() as u64, &e))
+}
+
+/// Reads the cluster alone: the header of a workload file, in one line or many. What follows it is not read.
+///
+/// # Errors
+/// As [`read`], and when the header names no executors.
+pub fn read_cluster(path: &Path) -> Result<Header, WorkloadError> {
+    let name = path.display().to_string();
+    let unreadable = |source| WorkloadError::Unreadable { file: path.to_owned(), source };
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_LINE_BYTES as u64).read_to_end(&mut text).map_err(unreadable)?;
+    let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<&RawValue>();
+    let header = match values.next() {
+        Some(Ok(header)) => header.get(),
+        Some(Err(e)) => return Err(refused(&name, e.line() as u64, &e)),
+        None => return Err(malformed(&name, 1, 1, EMPTY.to_owned())),
     };
-    let faults = row.faults.into_iter().map(FaultRow::into_model).collect();
-    let (network_mib_per_s, rack_mib_per_s) = (row.network_mib_per_s, row.rack_mib_per_s);
-    Ok(Header { network_mib_per_s, executors, rack_mib_per_s, faults })
+    let header = header_row(header.as_bytes(), &name)?.into_model();
+    match header.executors.is_empty() {
+        true => Err(WorkloadError::NoExecutors { place: Place { source: name, line: 1, column: 0 } }),
+        false => Ok(header),
+    }
 }

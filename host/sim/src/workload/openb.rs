@@ -39,7 +39,7 @@ struct PodRow {
     scheduled_time: Option<u64>,
 }
 
-/// Reads the two files. Of `defaults`, only the network is used.
+/// Reads the two files. Of `defaults`, only the network is used, unless they take the place of the nodes.
 ///
 /// # Errors
 /// When a file cannot be read, a row does not fit (with its line), or a pod fits no node.
@@ -48,7 +48,10 @@ pub fn read(pods: &Path, nodes: &Path, defaults: &ClusterDefaults) -> Result<Wor
     let mut tenants = Interner::default();
     let mut jobs: Vec<Job> = rows::<PodRow>(pods)?.into_iter().map(|pod| job(pod, &mut tenants)).collect();
     jobs.sort_by_key(|j| j.submit_us);
-    let header = Header::new(defaults.network_mib_per_s, executors);
+    let header = match defaults.instead {
+        true => defaults.cluster.clone(),
+        false => Header::new(defaults.cluster.network_mib_per_s, executors),
+    };
     let workload = Workload { header, jobs };
     workload.validate(&pods.display().to_string())?;
     Ok(workload)

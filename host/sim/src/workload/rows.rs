@@ -17,18 +17,18 @@ pub(super) struct HeaderRow<'a> {
     format: Cow<'a, str>,
     version: u64,
     #[serde(default = "default_network")]
-    pub(super) network_mib_per_s: u64,
+    network_mib_per_s: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) rack_mib_per_s: Option<u64>,
+    rack_mib_per_s: Option<u64>,
     #[serde(borrow, default)]
-    pub(super) executors: Vec<ExecutorRow<'a>>,
+    executors: Vec<ExecutorRow<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) faults: Vec<FaultRow<'a>>,
+    faults: Vec<FaultRow<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultRow<'a> {
+struct FaultRow<'a> {
     #[serde(borrow)]
     executor: Cow<'a, str>,
     lost_us: u64,
@@ -37,7 +37,7 @@ pub(super) struct FaultRow<'a> {
 }
 
 impl<'a> FaultRow<'a> {
-    pub(super) fn into_model(self) -> Outage {
+    fn into_model(self) -> Outage {
         Outage { executor: self.executor.into_owned(), lost_us: self.lost_us, back_us: self.back_us }
     }
 
@@ -51,6 +51,15 @@ fn default_network() -> u64 {
 }
 
 impl<'a> HeaderRow<'a> {
+    pub(super) fn into_model(self) -> Header {
+        Header {
+            network_mib_per_s: self.network_mib_per_s,
+            executors: self.executors.into_iter().map(ExecutorRow::into_model).collect(),
+            rack_mib_per_s: self.rack_mib_per_s,
+            faults: self.faults.into_iter().map(FaultRow::into_model).collect(),
+        }
+    }
+
     pub(super) fn from_model(header: &'a Header) -> Self {
         Self {
             format: FORMAT.into(),
@@ -65,7 +74,7 @@ impl<'a> HeaderRow<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ExecutorRow<'a> {
+struct ExecutorRow<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     #[serde(default = "one")]
@@ -89,7 +98,7 @@ fn unit_speed() -> f32 {
 }
 
 impl<'a> ExecutorRow<'a> {
-    pub(super) fn into_model(self) -> ExecutorSpec {
+    fn into_model(self) -> ExecutorSpec {
         let labels = self.labels.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
         ExecutorSpec {
             name: self.id.into_owned(),
@@ -101,7 +110,7 @@ impl<'a> ExecutorRow<'a> {
         }
     }
 
-    pub(super) fn from_model(e: &'a ExecutorSpec) -> Self {
+    fn from_model(e: &'a ExecutorSpec) -> Self {
         Self {
             id: e.name.as_str().into(),
             vcores: e.vcores,

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use super::swim::SwimOptions;
 use super::synthetic::SyntheticSpec;
-use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Workload, WorkloadError, file, openb, swim};
+use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Workload, WorkloadError, file, openb, swim};
 
-/// The cluster that a workload gets where it names no executors itself.
+/// The cluster that a workload gets where it names no executors itself, or instead of those that it names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterDefaults {
-    /// The executors.
-    pub executors: Vec<ExecutorSpec>,
-    /// The network, for importers and the generator; a workload file has its own.
-    pub network_mib_per_s: u64,
+    /// The cluster. Its network, racks and faults are for importers and the generator; a workload file has its own.
+    pub cluster: Header,
+    /// Whether all of this cluster takes the place of the workload's own: what would happen over there.
+    pub instead: bool,
 }
 
 impl ClusterDefaults {
@@ -20,7 +20,17 @@ impl ClusterDefaults {
     #[must_use]
     pub fn uniform(executors: u32, vcores: u32) -> Self {
         let executors = (0..executors).map(|i| ExecutorSpec::new(format!("e{i}"), vcores)).collect();
-        Self { executors, network_mib_per_s: DEFAULT_NETWORK_MIB_PER_S }
+        Self { cluster: Header::new(DEFAULT_NETWORK_MIB_PER_S, executors), instead: false }
+    }
+
+    /// The cluster of a workload file, in the place of any workload's own. Only the header is read, which need not stand
+    /// in one line; jobs after it are ignored.
+    ///
+    /// # Errors
+    /// When the file cannot be read, does not begin with a header, or names no executors. Whether the executors make
+    /// sense shows when a workload is read with them.
+    pub fn instead_of_any(path: &Path) -> Result<Self, WorkloadError> {
+        Ok(Self { cluster: file::read_cluster(path)?, instead: true })
     }
 }
 

@@ -14,13 +14,15 @@
 //! - **Where data lies**: a block lies on one executor, chosen by the XXH3 hash of `path#block`, or of `job#block` where
 //!   the trace has no paths. Jobs that read the same path find its blocks in the same places. What is shuffled has no
 //!   known place, since it depends on where the maps ran; it counts as part of the duration.
-//! - **Keys**: `path#block` where the trace has paths. No tenants: all jobs are `default`'s.
+//! - **Keys**: `path#block` where the trace has paths.
+//! - **Tenants**: the trace has none, and all jobs are `default`'s. With `tenants=N`, jobs are dealt to `team-0` up to
+//!   `team-(N-1)` by the hash of their path, or of their name: who reads the same data belongs together.
 //!
 //! With these constants the day of 2009 is some 900,000 vcore seconds, a third of what 32 vcores do in a day. The
 //! trace of 2010 is of a much larger cluster (12 million vcore seconds in ten hours): give it 400 vcores, or
 //! `swim:FILE?scale=0.05`, which scales all bytes.
 //!
-//! `OPTIONS` after `?`, joined by `&`: `scale` (a factor for all bytes), `jobs` (only the first so many), `block_mib`,
+//! `OPTIONS` after `?`, joined by `&`: `scale` (a factor for all bytes), `jobs` `jobs` (only the first so many), `tenants`, `block_mib`,
 //! `throughput_mib_per_s`, `startup_ms`, `max_tasks` (a stage).
 
 use std::fs;
@@ -29,7 +31,10 @@ use std::sync::Arc;
 
 use policy_plugin_api::assemble::key_hash;
 
-use super::{ClusterDefaults, ExecutorSpec, Header, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
+use super::{ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
+
+/// More than any cluster has, and few enough that a misplaced number is noticed.
+const MAX_TENANTS: u64 = 100_000;
 
 /// How bytes become tasks and times.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +43,8 @@ pub struct SwimOptions {
     pub scale: f64,
     /// Only the first so many jobs.
     pub jobs: usize,
+    /// To how many tenants jobs are dealt.
+    pub tenants: u64,
     /// Input of one map task.
     pub block_mib: u64,
     /// Shuffled or written bytes of one reduce task.
@@ -55,6 +62,7 @@ impl Default for SwimOptions {
         Self {
             scale: 1.0,
             jobs: usize::MAX,
+            tenants: 1,
             block_mib: 128,
             reduce_mib: 1024,
             throughput_mib_per_s: 64,
@@ -89,6 +97,10 @@ impl SwimOptions {
                 _ => return Err(format!("scale is `{value}`, not a number above 0 and up to 1e6")),
             },
             "jobs" => self.jobs = usize::try_from(whole(1)?).unwrap_or(usize::MAX),
+            "tenants" => match whole(1)? {
+                n if n <= MAX_TENANTS => self.tenants = n,
+                n => return Err(format!("tenants is {n}, at most {MAX_TENANTS} are dealt to")),
+            },
             "block_mib" => self.block_mib = whole(1)?.min(1 << 40),
             "reduce_mib" => self.reduce_mib = whole(1)?.min(1 << 40),
             "throughput_mib_per_s" => self.throughput_mib_per_s = whole(1)?.min(1 << 40),
@@ -120,7 +132,7 @@ pub fn from_text(
     options: &SwimOptions,
     defaults: &ClusterDefaults,
 ) -> Result<Workload, WorkloadError> {
-    let header = Header::new(defaults.network_mib_per_s, defaults.executors.clone());
+    let header = defaults.cluster.clone();
     let mut maker = Maker::new(options, &header.executors);
     let mut jobs = Vec::new();
     let rows = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -174,13 +186,13 @@ struct Maker<'a> {
     options: &'a SwimOptions,
     executors: Vec<Arc<str>>,
     keys: Interner,
-    tenant: Arc<str>,
+    tenants: Interner,
 }
 
 impl<'a> Maker<'a> {
     fn new(options: &'a SwimOptions, executors: &[ExecutorSpec]) -> Self {
         let executors = executors.iter().map(|e| Arc::from(e.name.as_str())).collect();
-        Self { options, executors, keys: Interner::default(), tenant: "default".into() }
+        Self { options, executors, keys: Interner::default(), tenants: Interner::default() }
     }
 
     fn job(&mut self, row: &Row<'_>) -> Job {
@@ -191,7 +203,14 @@ impl<'a> Maker<'a> {
             let tasks = shuffle.zip(shares(row.output, count)).map(|(s, o)| Task::new(self.duration_us(s, o)));
             stages.push(Stage { id: 1, depends_on: vec![0], tasks: tasks.collect() });
         }
-        Job { id: row.job.to_owned(), tenant: Arc::clone(&self.tenant), submit_us: row.submit_us, priority: 0, stages }
+        Job { id: row.job.to_owned(), tenant: self.tenant(row), submit_us: row.submit_us, priority: 0, stages }
+    }
+
+    fn tenant(&mut self, row: &Row<'_>) -> Arc<str> {
+        match self.options.tenants {
+            1 => self.tenants.share("default"),
+            n => self.tenants.share(&format!("team-{}", key_hash(row.path.unwrap_or(row.job)) % n)),
+        }
     }
 
     fn maps(&mut self, row: &Row<'_>) -> Vec<Task> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy_sim::cluster::{ClusterOptions, Fault, FaultKind};
 use policy_sim::outcome::{End, Outcome};
-use policy_sim::workload::{ClusterDefaults, ExecutorSpec, Input, Job, Stage, Task, Workload};
+use policy_sim::workload::{ClusterDefaults, ExecutorSpec, Header, Input, Job, Stage, Task, Workload};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -45,7 +45,7 @@ fn workload() -> impl Strategy<Value = Workload> {
             })
             .collect();
         let job = (stages(executors.len() as u32), 0u64..3000, 0i32..3, 0u8..3);
-        let cluster = ClusterDefaults { executors, network_mib_per_s: 1000 };
+        let cluster = ClusterDefaults { cluster: Header::new(1000, executors), instead: false };
         prop::collection::vec(job, 0..6).prop_map(move |mut jobs| {
             jobs.sort_by_key(|j| j.1);
             let job = |(i, (stages, submit_us, priority, tenant)): (usize, (Vec<Stage>, u64, i32, u8))| Job {

@@ -85,7 +85,7 @@ fn littles_law_holds_on_the_path() {
 fn remote_bytes_and_slow_executors_take_their_time() {
     let input = |executor: &str, bytes| Input { executor: executor.into(), bytes };
     let mut cluster = ClusterDefaults::uniform(1, 1);
-    cluster.executors[0].speed = 0.5;
+    cluster.cluster.executors[0].speed = 0.5;
     let task = Task { inputs: vec![input("e0", 5 << 20), input("store", 2 << 20)], ..Task::new(10_000) };
     let stages = vec![Stage { id: 0, depends_on: Vec::new(), tasks: vec![task] }];
     let job = Job { id: "j".to_owned(), tenant: "t".into(), submit_us: 7, priority: 0, stages };

@@ -19,7 +19,7 @@ use policy_sim::cluster::{Cluster, ClusterOptions};
 use policy_sim::event_log::EventLog;
 use policy_sim::outcome::Outcome;
 use policy_sim::virtual_time::{self, VirtualTimeOptions};
-use policy_sim::workload::{ClusterDefaults, Header, Job, Stage, Task, Workload};
+use policy_sim::workload::{ClusterDefaults, Job, Stage, Task, Workload};
 
 /// A writer whose bytes the test reads afterwards.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +73,6 @@ pub(crate) fn one_stage(executors: u32, durations_us: impl IntoIterator<Item = u
 }
 
 pub(crate) fn workload(cluster: ClusterDefaults, jobs: Vec<Job>) -> Workload {
-    let header = Header::new(cluster.network_mib_per_s, cluster.executors);
+    let header = cluster.cluster;
     Workload { header, jobs }
 }

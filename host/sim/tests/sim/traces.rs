@@ -75,3 +75,20 @@ fn the_gpu_trace_has_all_its_pods_and_nodes() {
     let gpu_nodes = workload.header.executors.iter().filter(|e| e.labels.iter().any(|(k, _)| k == "model"));
     assert_eq!(gpu_nodes.count(), 1213);
 }
+
+#[test]
+fn jobs_that_read_the_same_belong_to_one_tenant() {
+    let Some(path) = trace("swim-fb2010-paths-first12000.tsv") else { return };
+    let read =
+        |options: &str| parse_source(&format!("swim:{path}?{options}"), &ClusterDefaults::uniform(8, 4)).unwrap();
+    assert!(read("jobs=500").jobs.iter().all(|j| &*j.tenant == "default"));
+    let workload = read("jobs=500&tenants=5");
+    let mut tenants = std::collections::HashMap::new();
+    for job in &workload.jobs {
+        let path = job.stages[0].tasks[0].key.as_deref().expect("every job has a path").split('#').next().unwrap();
+        let before = tenants.insert(path.to_owned(), job.tenant.clone());
+        assert!(before.is_none_or(|before| before == job.tenant), "{path}");
+    }
+    let named: std::collections::BTreeSet<_> = tenants.values().map(|t| t.to_string()).collect();
+    assert_eq!(named, (0..5).map(|i| format!("team-{i}")).collect());
+}

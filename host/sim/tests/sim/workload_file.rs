@@ -46,7 +46,7 @@ fn what_is_left_out_has_its_default() {
     );
     let workload = read(text).unwrap();
     assert_eq!(workload.header.network_mib_per_s, 1000);
-    assert_eq!(workload.header.executors, ClusterDefaults::uniform(2, 3).executors);
+    assert_eq!(workload.header.executors, ClusterDefaults::uniform(2, 3).cluster.executors);
     let job = &workload.jobs[0];
     assert_eq!((&*job.tenant, job.priority, job.stages[0].depends_on.len()), ("default", 0, 0));
     let task = &job.stages[0].tasks[0];

@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Exp1, Zipf};
 use super::{Arrivals, SyntheticSpec};
 use crate::limits::MAX_TASKS;
 use crate::workload::{
-    ClusterDefaults, ExecutorSpec, Header, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError,
+    ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError,
 };
 
 /// Most tasks of one stage: where the tail of a heavy-tailed size ends.
@@ -23,7 +23,7 @@ const MAX_INPUT_BYTES: u64 = 1 << 40;
 
 pub(super) fn workload(spec: &SyntheticSpec, cluster: &ClusterDefaults) -> Result<Workload, WorkloadError> {
     let place = || Place { source: "synthetic".to_owned(), line: 0, column: 0 };
-    if cluster.executors.is_empty() {
+    if cluster.cluster.executors.is_empty() {
         return Err(WorkloadError::NoExecutors { place: place() });
     }
     let mut maker = Maker::new(spec, cluster);
@@ -40,8 +40,7 @@ pub(super) fn workload(spec: &SyntheticSpec, cluster: &ClusterDefaults) -> Resul
         }
         jobs.push(job);
     }
-    let header = Header::new(cluster.network_mib_per_s, cluster.executors.clone());
-    Ok(Workload { header, jobs })
+    Ok(Workload { header: cluster.cluster.clone(), jobs })
 }
 
 /// The arrival process.
@@ -107,7 +106,7 @@ impl<'a> Maker<'a> {
             rng
         };
         let mut arrivals = stream(1);
-        let largest = cluster.executors.iter().max_by_key(|e| (e.vcores, e.memory_mib));
+        let largest = cluster.cluster.executors.iter().max_by_key(|e| (e.vcores, e.memory_mib));
         Self {
             spec,
             clock: ArrivalClock::new(spec, &mut arrivals),
@@ -117,7 +116,7 @@ impl<'a> Maker<'a> {
             data: stream(4),
             tenant: Zipf::new(spec.tenants as f64, spec.tenant_zipf).ok(),
             key: Zipf::new(spec.keys as f64, spec.zipf).ok().filter(|_| spec.keys > 0),
-            executors: cluster.executors.iter().map(|e| Arc::from(e.name.as_str())).collect(),
+            executors: cluster.cluster.executors.iter().map(|e| Arc::from(e.name.as_str())).collect(),
             largest: largest.expect("checked: there is an executor"),
             shared: Interner::default(),
         }
