@@ -1,4 +1,4 @@
-//! `tenant-fair`: weighted dominant-resource fairness between tenants, by progressive filling.
+//! `tenant-fair`: weighted dominant-resource fairness between tenants, or between jobs, by progressive filling.
 //!
 //! Ghodsi et al., "Dominant Resource Fairness" (NSDI 2011), sections 4 and 4.1, with one decision of its own: among
 //! tenants, the one goes first whose share *with* its next task is lowest (the paper's algorithm compares shares without
@@ -9,6 +9,7 @@
 
 mod account;
 mod filling;
+mod party;
 mod placing;
 mod turns;
 
@@ -25,6 +26,7 @@ use filling::Filling;
 use placing::Placing;
 use turns::Turns;
 
+pub use party::Between;
 pub use turns::{MAX_REMEMBERED_TENANTS, STATE_VERSION};
 
 /// The lowest weight that a config may give; weights are kept in thousandths.
@@ -41,13 +43,20 @@ pub struct TenantFairConfig {
     pub weights: BTreeMap<String, f64>,
     /// The weight of every tenant without one of its own; the same range. Default: 1.
     pub default_weight: f64,
+    /// Who shares. Default: `tenants`.
+    pub between: Between,
     /// Which executor a granted task goes to. Default: `spread`.
     pub placement: Placement,
 }
 
 impl Default for TenantFairConfig {
     fn default() -> Self {
-        Self { weights: BTreeMap::new(), default_weight: 1.0, placement: Placement::default() }
+        Self {
+            weights: BTreeMap::new(),
+            default_weight: 1.0,
+            between: Between::default(),
+            placement: Placement::default(),
+        }
     }
 }
 
@@ -84,6 +93,7 @@ impl Weights {
 #[derive(Debug)]
 pub struct TenantFair {
     weights: Weights,
+    between: Between,
     placement: Placement,
     memory: Mutex<Memory>,
 }
@@ -119,7 +129,7 @@ impl FromConfig for TenantFair {
             Ok((tenant, weight))
         });
         let weights = Weights { named: named.collect::<Result<_>>()?, default };
-        Ok(Self { weights, placement: config.placement, memory: Mutex::default() })
+        Ok(Self { weights, between: config.between, placement: config.placement, memory: Mutex::default() })
     }
 }
 
@@ -144,7 +154,7 @@ impl DistributionPolicy for TenantFair {
                 Placing::spread(slots, bindable)
             }
         };
-        let mut filling = Filling::new(running_jobs, &self.weights, turns, scratch, placing, draw);
+        let mut filling = Filling::new(running_jobs, self.between, &self.weights, turns, scratch, placing, draw);
         filling.run();
         let answer = filling.finish(turns);
         if let (Placement::Spread, Some(last)) = (self.placement, answer.last()) {

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use policy_plugin_api::prelude::*;
 
 use super::Weights;
+use super::party::{Between, Party};
 use super::turns::Turns;
 use crate::demand::Demand;
 
@@ -65,10 +66,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    fn new(tenant: &Tenant<'_>, last_served: u64) -> Self {
+    fn new(party: &Party<'_>, last_served: u64) -> Self {
         Self {
-            vcores: tenant.vcores_in_use(),
-            memory_mib: tenant.memory_mib_in_use(),
+            vcores: party.vcores_in_use,
+            memory_mib: party.memory_mib_in_use,
             vcores_scale: 1.0,
             memory_scale: f64::INFINITY,
             turn: 1.0,
@@ -124,20 +125,21 @@ impl Account {
 }
 
 impl Scratch {
-    /// Takes up the round's tenants and their jobs.
-    pub(super) fn fill(&mut self, jobs: &RunningJobs<'_>, weights: &Weights, turns: &Turns) {
+    /// Takes up the round's parties and their jobs.
+    pub(super) fn fill(&mut self, jobs: &RunningJobs<'_>, between: Between, weights: &Weights, turns: &Turns) {
         let executors = jobs.executors();
         let vcores: u64 = executors.vcores().iter().map(|&vcores| u64::from(vcores)).sum();
-        let memory_mib = match executors.free_memory_mib().is_empty() {
+        let memory_mib = match between == Between::Jobs || executors.free_memory_mib().is_empty() {
             true => 0,
             false => executors.iter().fold(0u64, |sum, executor| sum.saturating_add(executor.memory_mib())),
         };
         self.accounts.clear();
-        self.accounts.extend(jobs.tenants().enumerate().map(|(i, t)| Account::new(&t, turns.last_served(i))));
+        let parties = (0..between.count(jobs)).map(|at| between.party(jobs, at));
+        self.accounts.extend(parties.enumerate().map(|(at, party)| Account::new(&party, turns.last_served(at))));
         self.next_job.clear();
         self.next_job.resize(jobs.jobs().len(), NONE);
         for job in jobs.jobs() {
-            let Some(account) = self.accounts.get_mut(job.tenant().id().index()) else { continue };
+            let Some(account) = self.accounts.get_mut(between.of(&job)) else { continue };
             let id = job.id().0;
             match self.next_job.get_mut(account.last_job as usize) {
                 Some(next) => *next = id,
@@ -146,9 +148,9 @@ impl Scratch {
             account.last_job = id;
         }
         let mut all_weights = 0u64;
-        for (account, tenant) in self.accounts.iter_mut().zip(jobs.tenants()) {
+        for (at, account) in self.accounts.iter_mut().enumerate() {
             account.is_done = account.first_job == NONE;
-            let weight = weights.of(tenant.name());
+            let weight = weights.of(between.party(jobs, at).tenant);
             account.turn = weight as f64;
             all_weights += if account.is_done { 0 } else { weight };
             account.vcores_scale = vcores.max(1) as f64 * weight as f64;

@@ -1,4 +1,4 @@
-//! Progressive filling: a heap of tenants by share, granted task by task, or run by run where that is the same.
+//! Progressive filling: a heap of tenants (parties, where jobs share for themselves) by share, granted task by task, or run by run where that is the same.
 //!
 //! The heap's keys are lower bounds: a tenant's key only grows, so an entry that has fallen behind is put right when it
 //! comes to the top. Stages are looked into when their tenant is first at the top, so a round that can bind little
@@ -11,6 +11,7 @@ use policy_plugin_api::prelude::*;
 
 use super::Weights;
 use super::account::{Entry, NONE, Scratch};
+use super::party::Between;
 use super::placing::Placing;
 use super::turns::Turns;
 use crate::demand::{Demand, Hints};
@@ -43,16 +44,17 @@ pub(super) struct Filling<'r, 's, I> {
 impl<'r, 's, I: Iterator<Item = (u32, u32)>> Filling<'r, 's, I> {
     pub(super) fn new(
         jobs: &RunningJobs<'r>,
+        between: Between,
         weights: &Weights,
         turns: &mut Turns,
         scratch: &'s mut Scratch,
         placing: Placing<'s>,
         open: fn(&Stage<'r>) -> Draw<I>,
     ) -> Self {
-        turns.begin(jobs);
+        turns.begin(jobs, between);
         let gate = Gate::new(jobs);
-        let tenants = jobs.tenants().len();
-        scratch.fill(jobs, weights, turns);
+        let tenants = between.count(jobs);
+        scratch.fill(jobs, between, weights, turns);
         let mut entries = std::mem::take(&mut scratch.entries);
         let mut line = std::mem::take(&mut scratch.line);
         let waiting = scratch.accounts.iter().enumerate().filter(|(_, account)| !account.is_done);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use policy_plugin_api::prelude::*;
 
+use super::party::Between;
+
 /// The version of the exported state. Little-endian: clock (`u64`); the name of the executor served last; then, by
 /// name, each tenant's name and when it was served last (`u64`). A name is its length in bytes (`u32`) and its UTF-8.
 pub const STATE_VERSION: u32 = 1;
@@ -44,14 +46,14 @@ impl Turns {
     }
 
     /// Starts a round: afterwards [`Turns::last_served`] knows each of its tenants. Who is new counts as served now.
-    pub(super) fn begin(&mut self, jobs: &RunningJobs<'_>) {
-        let tenants = jobs.tenants();
-        if self.rows.len() > MAX_REMEMBERED_TENANTS + tenants.len() {
-            self.forget_absent(jobs);
+    pub(super) fn begin(&mut self, jobs: &RunningJobs<'_>, between: Between) {
+        let parties = between.count(jobs);
+        if self.rows.len() > MAX_REMEMBERED_TENANTS + parties {
+            self.forget_absent(jobs, between);
         }
-        self.recent.resize(tenants.len(), u32::MAX);
-        for (tenant, recent) in tenants.zip(&mut self.recent) {
-            let name = tenant.name();
+        self.recent.resize(parties, u32::MAX);
+        for (at, recent) in self.recent.iter_mut().enumerate() {
+            let name = between.party(jobs, at).name;
             if self.rows.get(*recent as usize).is_some_and(|row| row.name == name) {
                 continue;
             }
@@ -83,12 +85,12 @@ impl Turns {
         }
     }
 
-    fn forget_absent(&mut self, jobs: &RunningJobs<'_>) {
-        let present: Vec<Row> = jobs
-            .tenants()
-            .filter_map(|tenant| {
-                let row = self.by_name.remove(tenant.name())?;
-                Some(Row { name: tenant.name().to_owned(), last_served: self.rows[row as usize].last_served })
+    fn forget_absent(&mut self, jobs: &RunningJobs<'_>, between: Between) {
+        let present: Vec<Row> = (0..between.count(jobs))
+            .filter_map(|at| {
+                let name = between.party(jobs, at).name;
+                let row = self.by_name.remove(name)?;
+                Some(Row { name: name.to_owned(), last_served: self.rows[row as usize].last_served })
             })
             .collect();
         self.by_name = (0..).zip(&present).map(|(row, known)| (known.name.clone(), row)).collect();
