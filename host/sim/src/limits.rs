@@ -34,7 +34,7 @@ pub const MAX_SERIES_TENANTS: usize = 8;
 pub const MAX_SERIES_ROWS: usize = 48;
 
 /// Attempts of tasks that samples keep one by one; beyond, they keep none.
-pub const MAX_SERIES_SPANS: usize = 4_000;
+pub const MAX_SERIES_SPANS: usize = 8_000;
 
 /// Outages that samples keep.
 pub const MAX_SERIES_OUTAGES: usize = 1_000;

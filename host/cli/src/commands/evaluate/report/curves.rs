@@ -27,7 +27,8 @@ impl Drawing<'_> {
     fn markup(&self, curves: &[(&Mark, &str, &Curve)]) -> String {
         let curves: Vec<_> = curves.iter().filter(|c| !c.2.is_empty()).collect();
         let most_us = curves.iter().map(|c| c.2.quantile(1.0)).fold(0.0, f64::max) * self.in_us;
-        let (unit_us, unit) = unit_of(most_us / 20.0);
+        let middle_us = curves.iter().map(|c| c.2.quantile(0.5)).fold(0.0, f64::max) * self.in_us;
+        let (unit_us, unit) = unit_of(middle_us);
         let scale = self.in_us / unit_us;
         // A logarithm has no place for 0; nothing is shorter than a nanosecond.
         let place = |value: f64| (value * scale).max(1e-3 / unit_us);

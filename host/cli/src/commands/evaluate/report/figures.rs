@@ -7,7 +7,7 @@ use super::curves::decades;
 use super::html::{Cell, Table};
 use super::marks::{Mark, legend};
 use super::page::{Page, named, short};
-use crate::commands::evaluate::table::{COMPARED, time};
+use crate::commands::evaluate::table::time;
 
 /// One row: mark, name, estimate, ends of the interval.
 type Dot<'a> = (&'a Mark, String, f64, Option<Interval>);
@@ -64,10 +64,30 @@ fn others<'a>(page: &'a Page<'_>) -> Vec<(&'a Mark, &'a str, &'a Row)> {
     rows.chain([(&page.bound, "lower-bound", &results.bound)]).collect()
 }
 
+/// What is drawn as differences.
+const DRAWN: [(&str, &str); 4] = [
+    ("JCT mean", "jct_us.mean"),
+    ("JCT p99", "jct_us.p99"),
+    ("makespan", "makespan_us"),
+    ("wait mean", "queue_wait_us.mean"),
+];
+
+/// A bound that is far away would leave no room for what is compared: it goes to the edge, with its number.
+fn at_the_edge(rows: &mut [(Mark, String, f64, Option<Interval>)]) {
+    let Some((bound, policies)) = rows.split_last_mut() else { return };
+    let ends = policies.iter().flat_map(|r| [r.3.map_or(r.2, |i| i.0), r.3.map_or(r.2, |i| i.1)]).chain([0.0]);
+    let (from, to) = ends.fold((0.0, 0.0), |(a, b), v| (f64::min(a, v), f64::max(b, v)));
+    let room = f64::max(to - from, 0.1);
+    if bound.1.starts_with("lower-bound") && bound.2 < from - room {
+        bound.1 = format!("◂ lower-bound {:+.1} %", bound.2).replace('-', "−").replace("lower−", "lower-");
+        (bound.2, bound.3) = (from - 0.25 * room, None);
+    }
+}
+
 pub(super) fn differences(page: &Page<'_>) -> String {
     let baseline = page.baseline();
     let mut panels = String::new();
-    for (title, name) in COMPARED {
+    for (title, name) in DRAWN {
         let Some(at) = metric(name) else { continue };
         let whole = baseline.value(at);
         let dots = |(mark, label, row): (&'_ Mark, &str, &Row)| {
@@ -75,13 +95,14 @@ pub(super) fn differences(page: &Page<'_>) -> String {
             let percent = |v: f64| 100.0 * v / whole;
             (mark.clone(), short(label), percent(difference), interval.map(|(a, b)| (percent(a), percent(b))))
         };
-        let rows: Vec<_> = others(page).into_iter().map(dots).filter(|r| r.2.is_finite()).collect();
+        let mut rows: Vec<_> = others(page).into_iter().map(dots).filter(|r| r.2.is_finite()).collect();
         if rows.is_empty() {
             continue;
         }
+        at_the_edge(&mut rows);
         let drawing = Dots {
             title: format!("Difference of {title}"),
-            axis: Axis::new(format!("{title}: difference to {}, %", short(&baseline.label))),
+            axis: Axis::new(format!("{title}: difference to {}, %", short(page.baseline_name()))),
             rows: rows.iter().map(|r| (&r.0, r.1.clone(), r.2, r.3)).collect(),
             reference: Some(0.0),
         };
@@ -90,7 +111,7 @@ pub(super) fn differences(page: &Page<'_>) -> String {
     format!(
         "<p>Each seed's run minus the baseline's run of the same workload and seed, as a share of the baseline's mean. \
          Where the whisker (95 %, Student's t) crosses the dashed line, these seeds do not tell the two apart. Further \
-         left is better.</p>\n<div class=\"panels\">{panels}</div>\n"
+         left is better. A lower bound that is far off stands at the left edge, with its number.</p>\n<div class=\"panels\">{panels}</div>\n"
     )
 }
 
@@ -138,8 +159,16 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
         most = points.iter().map(|p| p.1).filter(|v| v.is_finite()).fold(most, f64::max);
         lines.push((mark, points));
     }
+    let feitelson = "<p>max(1, completion time / max(running time, 10 s)), after Feitelson: small jobs must not wait for \
+                     large ones. 1 is the lower bound.</p>\n";
+    if most < 1.0005 {
+        let folded = table.folded("Numbers by size of job");
+        return format!(
+            "{feitelson}<p>Every value is 1 here: no job took longer than the 10 s that are the least.</p>\n{folded}"
+        );
+    }
     let x = Axis::new("work of the job: vcore time at speed 1").range(0.5, bins.len() as f64 + 0.5).names(names);
-    let y = Axis::new("bounded slowdown, p95 (log)").log().range(1.0, decades(1.0, most * 1.05).1);
+    let y = Axis::new("bounded slowdown, p95 (log)").log().range(0.93, decades(1.0, most * 1.05).1);
     let description = "Slowdown by size of job, one line a policy; the table below has its numbers.";
     let mut chart = Chart::new("Slowdown by size of job", description, (WIDE, 330.0), x, y);
     for (mark, points) in &lines {
@@ -148,8 +177,7 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
     }
     let entries: Vec<(&Mark, &str)> = page.series().map(|(_, mark, name)| (mark, name)).collect();
     format!(
-        "<p>max(1, completion time / max(running time, 10 s)), after Feitelson: small jobs must not wait for large ones. \
-         1, the foot of the axis, is the lower bound.</p>\n{}<figure>{}</figure>\n{}",
+        "{feitelson}{}<figure>{}</figure>\n{}",
         legend(&entries),
         chart.svg(),
         table.folded("Numbers of this drawing")

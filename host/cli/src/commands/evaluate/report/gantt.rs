@@ -25,6 +25,8 @@ const MAX_LANES: u64 = 400;
 /// Shades of how busy a row was.
 const SHADES: [f64; 5] = [0.12, 0.3, 0.5, 0.72, 1.0];
 
+const SHADE_NAMES: [&str; 5] = ["up to 20 %", "up to 40 %", "up to 60 %", "up to 80 %", "up to 100 %"];
+
 /// Units of a row's height left between rows.
 const GAP: f64 = 0.08;
 
@@ -46,7 +48,7 @@ pub(super) fn markup(page: &Page<'_>) -> String {
             "{rows} rows of executors over virtual time, {}.",
             if one_by_one { "one bar a task" } else { "darker where more of their vcores were in use" }
         );
-        let y = Axis::new("").names(names).range(0.5, rows as f64 + 0.5);
+        let y = Axis::new("executor").names(names).range(0.5, rows as f64 + 0.5);
         let title = format!("Executors under {name}");
         let mut chart = Chart::new(title, description, (WIDE, height), x.clone(), y);
         chart = if rows > 20 { chart.small() } else { chart };
@@ -65,13 +67,13 @@ pub(super) fn markup(page: &Page<'_>) -> String {
 fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
     let Some((_, _, _, first)) = page.sampled().next() else { return String::new() };
     if one_by_one {
-        let mut entries: Vec<(String, &str)> =
-            first.tenants.iter().enumerate().map(|(i, t)| (fill(Some(i as u32)), t.name.as_str())).collect();
+        let mut entries: Vec<(String, f64, &str)> =
+            first.tenants.iter().enumerate().map(|(i, t)| (fill(Some(i as u32)), 1.0, t.name.as_str())).collect();
         if first.tenants_left_out > 0 {
-            entries.push((fill(None), "other tenants"));
+            entries.push((fill(None), 1.0, "other tenants"));
         }
-        entries.push(("var(--broken)".into(), "failed or lost with its executor"));
-        entries.push(("var(--away)".into(), "executor not there"));
+        entries.push(("var(--broken)".into(), 1.0, "failed or lost with its executor"));
+        entries.push(("var(--away)".into(), 1.0, "executor not there"));
         return format!(
             "<p>First seed. One row an executor, one lane a vcore, one bar a task.</p>\n{}",
             fill_legend(&entries)
@@ -86,10 +88,15 @@ fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
     format!(
         "<p><strong>Thinned</strong>: too many tasks or executors to draw one by one (the limits are {MAX_SERIES_SPANS} tasks a \
          policy, {MAX_TASKS} on this page, {MAX_LANES} vcores). First seed. {}: the darker, the more of its vcores \
-         were in use, in buckets of up to {}.</p>\n",
+         were in use, in buckets of up to {}.</p>\n{}",
         text(rows),
-        text(length)
+        text(length),
+        fill_legend(&shade_names())
     )
+}
+
+fn shade_names() -> Vec<(String, f64, &'static str)> {
+    SHADES.into_iter().zip(SHADE_NAMES).map(|(opacity, name)| ("var(--s0)".to_owned(), opacity, name)).collect()
 }
 
 /// Names of rows from the bottom up, not more than fit.

@@ -108,13 +108,13 @@ pub(super) fn fill(number: Option<u32>) -> String {
     number.map_or("var(--faint)".to_owned(), |n| format!("url(#fill{})", n as usize % FILLS))
 }
 
-/// Names of fills.
-pub(super) fn fill_legend(entries: &[(String, &str)]) -> String {
-    let items = entries.iter().map(|(fill, name)| {
+/// Names of fills: fill, opacity, name.
+pub(super) fn fill_legend(entries: &[(String, f64, &str)]) -> String {
+    let items = entries.iter().map(|(fill, opacity, name)| {
         let name = text(name);
         format!(
             "<li><svg class=\"swatch\" viewBox=\"0 0 36 12\" aria-hidden=\"true\"><rect width=\"36\" height=\"12\" \
-             fill=\"{fill}\" /></svg><span>{name}</span></li>"
+             fill=\"{fill}\" fill-opacity=\"{opacity}\" /></svg><span>{name}</span></li>"
         )
     });
     format!("<ul class=\"legend\">{}</ul>\n", items.collect::<String>())

@@ -12,6 +12,9 @@ use super::page::{Page, named};
 /// Lines that one drawing can hold and still be read.
 const TOGETHER: usize = 5;
 
+/// Tenants that one drawing can show.
+const TENANTS: usize = 5;
+
 /// One value over time, of every policy.
 struct OverTime<'a> {
     title: &'a str,
@@ -26,16 +29,14 @@ struct OverTime<'a> {
 /// The axis of time that all drawings share, and what a microsecond is on it.
 pub(super) fn time_axis(page: &Page<'_>) -> (Axis, f64) {
     let end_us = page.sampled().map(|(_, _, _, s)| s.end_us - s.start_us).max().unwrap_or(1) as f64;
-    let (unit_us, unit) = unit_of(end_us / 20.0);
+    let (unit_us, unit) = unit_of(end_us / 3.0);
     (Axis::new(format!("virtual time since the first submission, {unit}")).range(0.0, end_us / unit_us), unit_us)
 }
 
-/// Buckets as corners of steps: every value from where its bucket begins, the last one to the end.
+/// Buckets as steps: every value from where its bucket begins to where it ends.
 fn steps(series: &Series, values: &[f64], unit_us: f64) -> Vec<(f64, f64)> {
-    let at = |i: usize| (i as u64 * series.bucket_us) as f64 / unit_us;
-    let end = (series.end_us - series.start_us) as f64 / unit_us;
-    let last = values.last().map(|&v| (end, v));
-    values.iter().enumerate().map(|(i, &v)| (at(i), v)).chain(last).collect()
+    let at = |i: usize| (i as u64 * series.bucket_us).min(series.end_us - series.start_us) as f64 / unit_us;
+    values.iter().enumerate().flat_map(|(i, &v)| [(at(i), v), (at(i + 1), v)]).collect()
 }
 
 impl OverTime<'_> {
@@ -55,11 +56,11 @@ impl OverTime<'_> {
         };
         let (faint, bound) = (Mark::faint(), &page.bound);
         let draw = |chart: &mut Chart<'_>, series: &Series, mark: &Mark| {
-            chart.line(&steps(series, (self.values)(series), unit_us), mark, true);
+            chart.line(&steps(series, (self.values)(series), unit_us), mark, false);
         };
         let there = |chart: &mut Chart<'_>, series: &Series| {
             if self.capacity {
-                chart.line(&steps(series, &series.alive_vcores, unit_us), bound, true);
+                chart.line(&steps(series, &series.alive_vcores, unit_us), bound, false);
             }
         };
         let table = self.table(&sampled);
@@ -76,11 +77,11 @@ impl OverTime<'_> {
             if let Some((_, _, _, base)) = baseline.filter(|b| b.0 != *at) {
                 draw(&mut chart, base, &faint);
             }
-            draw(&mut chart, series, mark);
+            draw(&mut chart, series, &mark.whisker());
             format!("<figure><figcaption>{}</figcaption>{}</figure>\n", named(mark, name), chart.svg())
         });
         let panels: String = panels.collect();
-        let behind = text(&page.baseline().label);
+        let behind = text(page.baseline_name());
         format!("<p>The dashed grey line behind is {behind}.</p><div class=\"panels\">{panels}</div>\n{table}")
     }
 
@@ -159,13 +160,14 @@ pub(super) fn fairness(page: &Page<'_>) -> String {
 
 fn shares(page: &Page<'_>, first: &Series) -> String {
     let (x, unit_us) = time_axis(page);
-    let marks: Vec<Mark> = (0..first.tenants.len()).map(Mark::of).collect();
+    let marks: Vec<Mark> = (0..first.tenants.len().min(TENANTS)).map(Mark::of).collect();
     let panels = page.sampled().map(|(_, mark, name, series)| {
         let title = format!("Dominant share of each tenant under {name}");
         let most = series.tenants.iter().flat_map(|t| &t.dominant_share).map(|s| 100.0 * s);
         let told: Vec<String> = series
             .tenants
             .iter()
+            .take(TENANTS)
             .map(|t| {
                 let most = t.dominant_share.iter().copied().fold(0.0, f64::max);
                 format!("{} at most {:.0} %", t.name, 100.0 * most)
@@ -175,15 +177,15 @@ fn shares(page: &Page<'_>, first: &Series) -> String {
         let mut chart = Chart::new(title, told.join("; "), (HALF, 230.0), x.clone(), y);
         for (tenant, mark) in series.tenants.iter().zip(&marks) {
             let percent: Vec<f64> = tenant.dominant_share.iter().map(|s| 100.0 * s).collect();
-            chart.line(&steps(series, &percent, unit_us), &mark.thinner(1.4), true);
+            chart.line(&steps(series, &percent, unit_us), &mark.thinner(1.4), false);
         }
         format!("<figure><figcaption>{}</figcaption>{}</figure>\n", named(mark, name), chart.svg())
     });
     let panels: String = panels.collect();
     let entries: Vec<(&Mark, &str)> = marks.iter().zip(&first.tenants).map(|(m, t)| (m, t.name.as_str())).collect();
-    let more = match first.tenants_left_out {
+    let more = match first.tenants.len() + first.tenants_left_out - marks.len() {
         0 => String::new(),
-        n => format!(" The {} tenants with most work are drawn; {n} are not.", first.tenants.len()),
+        n => format!(" The {} tenants with most work are drawn; {n} are not.", marks.len()),
     };
     format!(
         "<p>First seed. The larger one of a tenant's shares of all vcores and of all memory (dominant resource fairness).\

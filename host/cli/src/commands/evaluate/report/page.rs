@@ -6,6 +6,7 @@ use policy_sim::cluster::Series;
 use policy_sim::evaluate::{Difference, Row, metric};
 use serde_json::Value;
 
+use super::curves::unit_of;
 use super::html::{Cell, Table, text};
 use super::marks::{Mark, fill_definitions};
 use super::{Setting, curves, figures, gantt, over_time};
@@ -21,6 +22,8 @@ pub(super) struct Page<'a> {
     facts: &'a Value,
     pub(super) setting: &'a Setting,
     marks: Vec<Mark>,
+    /// What candidates are called here: their labels, and numbers where drawings must cut a label.
+    names: Vec<String>,
     pub(super) bound: Mark,
 }
 
@@ -48,18 +51,27 @@ impl<'a> Page<'a> {
         let mark =
             |(at, c): (usize, &super::super::Candidate)| if c.is_random() { Mark::random() } else { Mark::of(at) };
         let marks = view.candidates.iter().enumerate().map(mark).collect();
-        Self { view, facts, setting, marks, bound: Mark::bound() }
+        let name = |(at, c): (usize, &super::super::Candidate)| match c.label.chars().count() > SHORT {
+            true => format!("#{} {}", at + 1, c.label),
+            false => c.label.clone(),
+        };
+        let names = view.candidates.iter().enumerate().map(name).collect();
+        Self { view, facts, setting, marks, names, bound: Mark::bound() }
     }
 
     /// Number, mark and name of every candidate.
     pub(super) fn series(&self) -> impl Iterator<Item = (usize, &Mark, &str)> {
-        self.view.candidates.iter().enumerate().map(|(at, c)| (at, &self.marks[at], c.label.as_str()))
+        self.marks.iter().zip(&self.names).enumerate().map(|(at, (mark, name))| (at, mark, name.as_str()))
     }
 
     /// The same, with what its first seed looked like over time.
     pub(super) fn sampled(&self) -> impl Iterator<Item = (usize, &Mark, &str, &Series)> {
         let series = |at: usize| self.view.results.drawn.get(at).and_then(|d| d.series.as_ref());
         self.series().filter_map(move |(at, mark, name)| series(at).map(|s| (at, mark, name, s)))
+    }
+
+    pub(super) fn baseline_name(&self) -> &str {
+        &self.names[self.view.baseline]
     }
 
     pub(super) fn baseline(&self) -> &Row {
@@ -70,18 +82,23 @@ impl<'a> Page<'a> {
     pub(super) fn figure_cell(&self, row: &Row, name: &str) -> Cell {
         let Some(at) = metric(name) else { return Cell::text("–") };
         let shows = COLUMNS.iter().find(|c| c.1 == name).map_or(Shows::Time, |c| c.2);
-        let show = |value: f64| match shows {
-            Shows::Time => time(value),
-            Shows::Share => format!("{:.1} %", 100.0 * value),
-            Shows::Number => format!("{value:.3}"),
-        };
         let figure = row.value(at);
         if !figure.is_finite() {
             return Cell::text("–");
         }
-        let mut cell = Cell::figure(name, figure, show(figure));
+        // The ends in the unit of the mean.
+        let (unit_us, _) = unit_of(figure);
+        let (shown, end): (String, fn(f64) -> String) = match shows {
+            Shows::Time => {
+                (time(figure), |v| if v.abs() < 10.0 { signed(v, 2) } else { signed(v, usize::from(v.abs() < 100.0)) })
+            }
+            Shows::Share => (format!("{:.1} %", 100.0 * figure), |v| signed(100.0 * v, 1)),
+            Shows::Number => (format!("{figure:.3}"), |v| signed(v, 3)),
+        };
+        let scale = if shows == Shows::Time { unit_us } else { 1.0 };
+        let mut cell = Cell::figure(name, figure, shown);
         if let Some((low, high)) = row.interval(at).filter(|(low, high)| high > low) {
-            let _ = write!(cell.markup, "<span class=\"ci\">{} – {}</span>", text(show(low)), text(show(high)));
+            let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", end(low / scale), end(high / scale));
         }
         cell
     }
@@ -148,12 +165,13 @@ impl<'a> Page<'a> {
         let (results, baseline) = (self.view.results, self.baseline());
         let mut out = String::from("<ul class=\"findings\">\n");
         let mut told = 0;
-        for row in results.rows.iter().filter(|r| !std::ptr::eq(*r, baseline)) {
+        for (at, _, name) in self.series().filter(|s| s.0 != self.view.baseline) {
+            let row = &results.rows[at];
             let parts: Vec<String> =
                 COMPARED.iter().filter_map(|(title, name)| sentence(row, baseline, title, name)).collect();
             if !parts.is_empty() {
-                let (row, baseline) = (text(&row.label), text(&baseline.label));
-                let _ = writeln!(out, "<li>{row} vs {baseline}: {}</li>", parts.join(", "));
+                let (name, baseline) = (text(name), text(self.baseline_name()));
+                let _ = writeln!(out, "<li>{name} vs {baseline}: {}</li>", parts.join(", "));
                 told += 1;
             }
         }
@@ -203,26 +221,40 @@ impl<'a> Page<'a> {
         out
     }
 
+    /// Two tables of figures and two of differences: all columns in one would not fit on paper.
     fn results(&self) -> String {
         let results = self.view.results;
-        let columns = || COLUMNS.iter().filter(|c| !c.1.starts_with("decision"));
-        let head = || ["policy"].into_iter().chain(columns().map(|c| c.0));
-        let mut figures = Table::new("Mean over seeds, and its 95 % interval below", head());
-        let rows = self.series().map(|(at, mark, name)| (mark, name, &results.rows[at]));
-        for (mark, name, row) in rows.chain([(&self.bound, "lower-bound", &results.bound)]) {
-            let cells = columns().map(|c| self.figure_cell(row, c.1)).collect();
-            figures.row(named(mark, name), cells);
-        }
+        let columns = |times: bool| {
+            let fits = move |c: &&(&str, &str, Shows)| (c.2 == Shows::Time) == times && !c.1.starts_with("decision");
+            COLUMNS.iter().filter(fits)
+        };
+        let head = |times: bool| ["policy"].into_iter().chain(columns(times).map(|c| c.0));
         let baseline = self.baseline();
-        let caption =
-            format!("Difference to {}, paired by seed; bold where the 95 % interval excludes 0", baseline.label);
-        let mut differences = Table::new(caption, head());
-        for (at, mark, name) in self.series().filter(|s| s.0 != self.view.baseline) {
-            let cells = columns().map(|c| difference_cell(&results.rows[at], baseline, c.1, c.2)).collect();
-            differences.row(named(mark, name), cells);
+        let rows = || self.series().map(|(at, mark, name)| (mark, name, &results.rows[at]));
+        let mut out = String::new();
+        for times in [true, false] {
+            let mut table = Table::new("Mean over seeds, and its 95 % interval below", head(times));
+            for (mark, name, row) in rows().chain([(&self.bound, "lower-bound", &results.bound)]) {
+                table.row(named(mark, name), columns(times).map(|c| self.figure_cell(row, c.1)).collect());
+            }
+            out.push_str(&table.markup());
         }
-        let differences = if differences.is_empty() { String::new() } else { differences.markup() };
-        format!("{}{differences}", figures.markup())
+        for times in [true, false] {
+            let unit = if times { "share of its mean" } else { "pp: points of a percentage" };
+            let caption = format!(
+                "Difference to {} ({unit}), paired by seed; bold where the 95 % interval excludes 0",
+                self.baseline_name()
+            );
+            let mut table = Table::new(caption, head(times));
+            for (mark, name, row) in rows().filter(|r| !std::ptr::eq(r.2, baseline)) {
+                table
+                    .row(named(mark, name), columns(times).map(|c| difference_cell(row, baseline, c.1, c.2)).collect());
+            }
+            if !table.is_empty() {
+                out.push_str(&table.markup());
+            }
+        }
+        out
     }
 
     fn libraries(&self) -> String {
@@ -264,9 +296,15 @@ impl<'a> Page<'a> {
     }
 }
 
-/// A signed percentage, as people write it.
+/// A number of so many digits, as people write it.
+fn signed(value: f64, digits: usize) -> String {
+    format!("{value:.digits$}").replace('-', "−")
+}
+
+/// A difference in percent, as people write it.
 fn percent(value: f64) -> String {
-    format!("{value:+.1}").replace('-', "−")
+    let text = format!("{value:+.1}");
+    if matches!(text.as_str(), "-0.0" | "+0.0") { "0.0".to_owned() } else { text.replace('-', "−") }
 }
 
 fn sentence(row: &Row, baseline: &Row, title: &str, name: &str) -> Option<String> {
@@ -301,13 +339,14 @@ fn difference_cell(row: &Row, baseline: &Row, name: &str, shows: Shows) -> Cell 
         Shows::Share => format!("{} pp", percent(100.0 * v)),
         Shows::Number => format!("{v:+.3}").replace('-', "−"),
     };
+    let bare = |v: f64| text(show(v).trim_end_matches(" %").trim_end_matches(" pp"));
     let mut cell = Cell::figure(&format!("difference.{name}"), difference, show(difference));
     if let Some((low, high)) = interval {
         if low > 0.0 || high < 0.0 {
             cell.markup = format!("<span class=\"clear\">{}</span>", cell.markup);
         }
         if high > low {
-            let _ = write!(cell.markup, "<span class=\"ci\">{} … {}</span>", text(show(low)), text(show(high)));
+            let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", bare(low), bare(high));
         }
     }
     cell
@@ -322,6 +361,6 @@ mod tests {
         assert_eq!(short("bias"), "bias");
         let long = short(&"ä".repeat(40));
         assert!(long.chars().count() == SHORT && long.ends_with('…'));
-        assert_eq!(percent(-12.34), "−12.3");
+        assert_eq!([percent(-12.34), percent(-0.01), percent(3.0)], ["−12.3", "0.0", "+3.0"]);
     }
 }
