@@ -14,6 +14,7 @@ use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, print_json};
+use crate::say;
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
 use report::{Setting, Target};
@@ -120,6 +121,9 @@ impl Evaluate {
         match self.json {
             true => print_json(&view.json(facts, &broken)),
             false => table::print(&view, &facts),
+        }
+        if let (Some(out), false) = (&self.out, self.json) {
+            say!("\nreport: {}", out.display());
         }
         view.conserved()?;
         match broken.is_empty() {
