@@ -15,7 +15,7 @@ use crate::workload::{Job, Task, Workload, topological};
 ///   also: the cluster as one preemptive machine of all its speed, which serves the shortest remaining job first;
 ///   nothing is faster in the mean (Schrage 1968).
 /// - Waits 0, slowdowns 1; the best share of local bytes, each task on the holder of most of its input; utilisation that
-///   of the makespan bound, an upper bound.
+///   of the makespan bound, an upper bound for least work (transfers and slow executors keep vcores busier than that).
 ///
 /// Faults, memory, and vcores that do not divide evenly only make it worse than this. Costs O(tasks + jobs log jobs).
 #[must_use]

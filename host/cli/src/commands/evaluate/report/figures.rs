@@ -7,7 +7,6 @@ use super::curves::decades;
 use super::html::{Cell, Table};
 use super::marks::{Mark, legend};
 use super::page::{Page, named, short};
-use crate::commands::evaluate::table::time;
 
 /// One row: mark, name, estimate, ends of the interval.
 type Dot<'a> = (&'a Mark, String, f64, Option<Interval>);
@@ -125,10 +124,14 @@ fn of_size(row: &Row, bin: SizeBin) -> Vec<f64> {
         .collect()
 }
 
+/// Its ends as powers of ten.
 fn size_name(bin: SizeBin) -> String {
     let (from, to) = bin.range_vcore_us();
-    let short = |us: u128| time(us as f64).replace(".00 ", " ").replace(".0 ", " ");
-    if from == 0 { format!("below {}", short(to)) } else { format!("{} – {}", short(from), short(to)) }
+    let shown = |us: u128| match us {
+        us if us < 1_000_000 => format!("{} ms", us / 1_000),
+        us => format!("{} s", us / 1_000_000),
+    };
+    if from == 0 { format!("below {}", shown(to)) } else { format!("{} – {}", shown(from), shown(to)) }
 }
 
 pub(super) fn slowdown(page: &Page<'_>) -> String {

@@ -12,7 +12,7 @@ use policy_sim::limits::{MAX_SERIES_ROWS, MAX_SERIES_SPANS};
 
 use super::chart::{Axis, Chart, WIDE};
 use super::html::text;
-use super::marks::{FILLS, fill, fill_legend};
+use super::marks::{BROKEN_FILL, FILLS, fill, fill_legend};
 use super::over_time::time_axis;
 use super::page::{Page, named, short};
 
@@ -72,7 +72,7 @@ fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
         if first.tenants_left_out > 0 {
             entries.push((fill(None), 1.0, "other tenants"));
         }
-        entries.push(("var(--broken)".into(), 1.0, "failed or lost with its executor"));
+        entries.push((BROKEN_FILL.into(), 1.0, "failed or lost with its executor"));
         entries.push(("var(--away)".into(), 1.0, "executor not there"));
         return format!(
             "<p>First seed. One row an executor, one lane a vcore, one bar a task.</p>\n{}",
@@ -165,7 +165,7 @@ fn tasks(page: &Page<'_>, series: &Series, spans: &[Span], place: &ComputedLayou
         }
     }
     let drawn = bars.into_iter().map(|(tenant, d)| match tenant {
-        BROKEN => path(d, "var(--broken)", "var(--paper)", None),
+        BROKEN => path(d, BROKEN_FILL, "var(--broken)", None),
         OTHERS => path(d, &fill(None), "var(--paper)", None),
         tenant => path(d, &fill(Some(tenant)), "var(--paper)", None),
     });

@@ -5,6 +5,9 @@ use kuva::plot::{LineStyle, MarkerShape};
 
 use super::html::text;
 
+/// The fill of what came to nothing.
+pub(super) const BROKEN_FILL: &str = "url(#broken)";
+
 /// How a series is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -141,7 +144,10 @@ pub(super) fn fill_definitions() -> String {
         )
     };
     let patterns: String = LINES.iter().enumerate().map(pattern).collect();
-    format!("<svg class=\"definitions\" aria-hidden=\"true\"><defs>{patterns}</defs></svg>\n")
+    let broken = "<pattern id=\"broken\" width=\"3\" height=\"3\" patternUnits=\"userSpaceOnUse\"><rect width=\"3\" \
+                  height=\"3\" fill=\"var(--paper)\" /><path d=\"M0 0h3\" fill=\"none\" stroke=\"var(--broken)\" \
+                  stroke-width=\"2.2\" /></pattern>";
+    format!("<svg class=\"definitions\" aria-hidden=\"true\"><defs>{patterns}{broken}</defs></svg>\n")
 }
 
 #[cfg(test)]

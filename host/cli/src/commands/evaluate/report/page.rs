@@ -1,9 +1,10 @@
 //! The page: what was run and with what, the sentence that matters, the tables, and the order of the sections.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use policy_sim::cluster::Series;
-use policy_sim::evaluate::{Difference, Row, metric};
+use policy_sim::evaluate::{Difference, Interval, Row, metric};
 use serde_json::Value;
 
 use super::curves::unit_of;
@@ -97,7 +98,7 @@ impl<'a> Page<'a> {
         };
         let scale = if shows == Shows::Time { unit_us } else { 1.0 };
         let mut cell = Cell::figure(name, figure, shown);
-        if let Some((low, high)) = row.interval(at).filter(|(low, high)| high > low) {
+        if let Some((low, high)) = row.interval(at).filter(|i| varies(*i)) {
             let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", end(low / scale), end(high / scale));
         }
         cell
@@ -105,7 +106,9 @@ impl<'a> Page<'a> {
 
     pub(super) fn markup(&self) -> String {
         let sections = self.sections();
-        let title = format!("{}: policies compared", self.facts["source"].as_str().unwrap_or("workload"));
+        let source = self.facts["source"].as_str().unwrap_or("workload");
+        let file = Path::new(source).file_name().and_then(|n| n.to_str()).filter(|_| !source.contains(':'));
+        let title = format!("{}: policies compared", file.unwrap_or(source));
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n<meta name=\"viewport\" \
              content=\"width=device-width, initial-scale=1\" />\n<meta name=\"color-scheme\" content=\"light dark\" />\n\
@@ -213,7 +216,7 @@ impl<'a> Page<'a> {
             (Some(1), _) => warn("One seed gives no interval: give more with --seeds.".into()),
             (_, true) => warn(
                 "Every seed has the same workload: intervals show how much policies draw by chance, not how they would do \
-                 on other workloads."
+                 on other workloads. Where there is none, all seeds gave the same."
                     .into(),
             ),
             _ => {}
@@ -288,7 +291,8 @@ impl<'a> Page<'a> {
              <li>Intervals are 95 %, by Student's t over the seeds. Several are looked at here: one in twenty excludes 0 by \
              chance.</li>\n<li><em>random</em> places every task on an executor drawn among those with room. A policy that \
              does not beat it is not worth its while.</li>\n<li><em>lower-bound</em> follows from workload and cluster alone; \
-             no one schedule need reach all of it. Its utilisation is an upper bound.</li>\n<li>Drawings over time and \
+             no one schedule need reach all of it. Its utilisation is that of its makespan: a policy that moves more bytes, or uses \
+             slower executors, keeps vcores busier without getting more done.</li>\n<li>Drawings over time and \
              executors show the first seed only; distributions have all seeds, in at most 512 points a line.</li>\n\
              <li>Time is virtual, but for the section of decision times.</li>\n</ul>\n",
             text(seeded)
@@ -307,6 +311,11 @@ fn percent(value: f64) -> String {
     if matches!(text.as_str(), "-0.0" | "+0.0") { "0.0".to_owned() } else { text.replace('-', "−") }
 }
 
+/// Whether the seeds differ at all: an interval without length says nothing about chance.
+fn varies((low, high): Interval) -> bool {
+    high - low > 1e-9 * f64::max(low.abs(), high.abs())
+}
+
 fn sentence(row: &Row, baseline: &Row, title: &str, name: &str) -> Option<String> {
     let at = metric(name)?;
     let (difference, interval) = Difference { row, baseline }.value(at);
@@ -316,7 +325,7 @@ fn sentence(row: &Row, baseline: &Row, title: &str, name: &str) -> Option<String
         return None;
     }
     let told = format!("{} {} %", text(title), percent(share(difference)));
-    Some(match interval {
+    Some(match interval.filter(|i| varies(*i)) {
         None => told,
         Some((low, high)) => {
             let told = format!("{told} [{}, {}]", percent(share(low)), percent(share(high)));
@@ -341,13 +350,11 @@ fn difference_cell(row: &Row, baseline: &Row, name: &str, shows: Shows) -> Cell 
     };
     let bare = |v: f64| text(show(v).trim_end_matches(" %").trim_end_matches(" pp"));
     let mut cell = Cell::figure(&format!("difference.{name}"), difference, show(difference));
-    if let Some((low, high)) = interval {
+    if let Some((low, high)) = interval.filter(|i| varies(*i)) {
         if low > 0.0 || high < 0.0 {
             cell.markup = format!("<span class=\"clear\">{}</span>", cell.markup);
         }
-        if high > low {
-            let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", bare(low), bare(high));
-        }
+        let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", bare(low), bare(high));
     }
     cell
 }
