@@ -130,6 +130,7 @@ impl<'a, B: Binder> Driver<'a, B> {
             by_policy: self.by_policy,
             oldest_wait_us: self.cluster.oldest_wait_us(),
             metrics: self.cluster.metrics(),
+            series: self.cluster.take_series(),
         })
     }
 }

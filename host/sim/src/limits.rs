@@ -24,6 +24,21 @@ pub const MAX_TIME_US: u64 = 315_360_000_000_000;
 /// Attempts of one task that the workload may let fail.
 pub const MAX_FAILURES_PER_TASK: usize = 1000;
 
+/// Stretches of time that a run is divided into where it is sampled: between half as many and as many.
+pub const MAX_SERIES_BUCKETS: usize = 256;
+
+/// Tenants whose shares over time are sampled: those with most work.
+pub const MAX_SERIES_TENANTS: usize = 8;
+
+/// Rows of executors in samples; beyond, neighbours share one.
+pub const MAX_SERIES_ROWS: usize = 48;
+
+/// Attempts of tasks that samples keep one by one; beyond, they keep none.
+pub const MAX_SERIES_SPANS: usize = 8_000;
+
+/// Outages that samples keep.
+pub const MAX_SERIES_OUTAGES: usize = 1_000;
+
 /// Outages that `--faults random:…` plans at most.
 pub const MAX_PLANNED_OUTAGES: usize = 1_000_000;
 

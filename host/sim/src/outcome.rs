@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::cluster::{Metrics, TaskCounts};
+use crate::cluster::{Metrics, Series, TaskCounts};
 use crate::summary::{LatencyUs, PolicyCounts, Refusal, Summary, Swap};
 
 /// Why a run ended.
@@ -41,6 +41,8 @@ pub struct Outcome {
     pub oldest_wait_us: u64,
     /// The figures of the run, in virtual time.
     pub metrics: Metrics,
+    /// What it looked like over time, where the cluster was told to keep it.
+    pub series: Option<Series>,
 }
 
 impl Outcome {

@@ -3,6 +3,7 @@
 
 mod author;
 mod binary;
+mod browser;
 mod check;
 mod compose;
 mod conservation;
@@ -15,6 +16,7 @@ mod hosted;
 mod loaded;
 mod logging;
 mod refusals;
+mod report;
 mod rounds;
 mod run;
 mod sandbox;

@@ -2,6 +2,7 @@
 
 mod candidate;
 mod grid;
+mod report;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 
 use crate::commands::cluster::ClusterArgs;
 use crate::failure::{Failure, print_json};
+use crate::say;
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
+use report::{Setting, Target};
 
 /// Runs policies over a workload in virtual time: the same plugin files through the same host as in service, one row a
 /// policy, a random policy and a lower bound beside them.
@@ -29,7 +32,7 @@ use grid::{Grid, Results};
 /// depend on the machine. A policy that blocks for ever blocks this command.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policy-host evaluate --plugins plugins.d --workload synthetic:jobs=500 --policy bias --policy data-locality \\\n      --seeds 10 --fail-if 'p99_jct_us > 1.05 * baseline'"
+    after_help = "Example:\n  policy-host evaluate --plugins plugins.d --workload synthetic:jobs=500 --policy bias --policy data-locality \\\n      --seeds 10 --fail-if 'p99_jct_us > 1.05 * baseline' --out report.html"
 )]
 pub(crate) struct Evaluate {
     /// The plugin directory. Built-in policies need none.
@@ -67,6 +70,10 @@ pub(crate) struct Evaluate {
     /// Write one line a run (policy, seed, figures) as CSV.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a report for people: one HTML file that loads nothing, with drawings, readable on paper too. The same
+    /// inputs give the same bytes, but for the section of decision times.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Runs at one time [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -90,21 +97,30 @@ impl Evaluate {
             events: self.events.as_deref(),
             compared,
             threads: self.threads.map(usize::from),
+            draw: self.out.is_some(),
         };
+        let report = self.out.as_deref().map(Target::open).transpose()?;
         // The workload first: it is read at once, and a typing error in it is the likeliest.
         let first = grid.workload(0)?;
         let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
         let facts = self.facts(&first);
+        let setting = Setting::new(self.command(), &first, grid.is_fixed());
         let results = grid.run(first, &candidates, &plugins)?;
         let view = View { candidates: &candidates, compared, baseline, results: &results };
         if let Some(file) = &self.csv {
             write_csv(file, &results)
                 .map_err(|e| Failure::new("csv-unwritable", format!("{}: {e}", file.display())))?;
         }
+        if let Some(report) = report {
+            report.write(&view, &facts, &setting)?;
+        }
         let broken = self.broken(&view);
         match self.json {
             true => print_json(&view.json(facts, &broken)),
             false => table::print(&view, &facts),
+        }
+        if let (Some(out), false) = (&self.out, self.json) {
+            say!("\nreport: {}", out.display());
         }
         view.conserved()?;
         match broken.is_empty() {
@@ -147,6 +163,34 @@ impl Evaluate {
             }
         }
         sentences
+    }
+
+    /// The command line that gives the same figures, with what was left to defaults.
+    fn command(&self) -> String {
+        let mut words: Vec<String> = vec!["policy-host".into(), "evaluate".into()];
+        let mut option = |name: &str, values: &[String]| {
+            words.push(format!("--{name}"));
+            words.extend(values.iter().map(|v| report::shell_word(v)));
+        };
+        if let Some(plugins) = &self.plugins {
+            option("plugins", &[plugins.display().to_string()]);
+        }
+        option("workload", std::slice::from_ref(&self.workload));
+        option("policy", &self.policies);
+        option("seeds", &[self.seeds.to_string()]);
+        option("executors", &[self.executors.to_string()]);
+        option("vcores", &[self.vcores.to_string()]);
+        if let Some(faults) = &self.faults {
+            option("faults", &[faults.to_string()]);
+        }
+        if let Some(baseline) = &self.baseline {
+            option("baseline", std::slice::from_ref(baseline));
+        }
+        for condition in &self.fail_if {
+            option("fail-if", &[condition.to_string()]);
+        }
+        option("out", &["report.html".to_owned()]);
+        words.join(" ")
     }
 
     fn facts(&self, workload: &Workload) -> Value {

@@ -5,7 +5,7 @@ use policy_plugin_api::observe::{Observation, ObservationKind};
 
 use super::agenda::{Due, FaultKind};
 use super::jobs::JobState;
-use super::{Cluster, HappeningKind, JobRecord, RunningTask, TaskRef};
+use super::{Cluster, HappeningKind, JobRecord, RunningTask, Span, TaskRef};
 use crate::workload::topological;
 
 impl Cluster {
@@ -27,6 +27,7 @@ impl Cluster {
 
     /// Adds up what grows with time, before anything changes.
     fn accrue(&mut self, at_us: u64) {
+        self.sample(at_us);
         self.shares.accrue(at_us);
         self.metrics.job_us += u128::from(at_us.saturating_sub(self.accrued_us)) * u128::from(self.unfinished_jobs);
         self.accrued_us = self.accrued_us.max(at_us);
@@ -90,7 +91,7 @@ impl Cluster {
     fn end(&mut self, at_us: u64, slot: u32, seq: u64) {
         // Gone when its executor went away before.
         let Some(run) = self.running.remove(slot, seq) else { return };
-        self.release(&run);
+        self.release(at_us, &run, run.fails);
         if run.fails {
             return self.retry(at_us, &run, HappeningKind::Failed);
         }
@@ -150,12 +151,15 @@ impl Cluster {
             self.requeue(at_us, slot, seq);
         }
         self.executors.lose(executor);
+        if let Some(sampler) = &mut self.sampler {
+            sampler.loses(at_us, executor);
+        }
         self.changed = true;
     }
 
     fn requeue(&mut self, at_us: u64, slot: u32, seq: u64) {
         let Some(run) = self.running.remove(slot, seq) else { return };
-        self.release(&run);
+        self.release(at_us, &run, true);
         self.retry(at_us, &run, HappeningKind::Requeued);
     }
 
@@ -189,14 +193,22 @@ impl Cluster {
         }
         self.metrics.accrue(at_us, self.executors.alive_vcores());
         self.executors.join(executor);
+        if let Some(sampler) = &mut self.sampler {
+            sampler.joins(at_us, executor);
+        }
         let joined = Observation::new(ObservationKind::ExecutorJoined, ExecutorUid(executor), at_us);
         self.observations.push(joined);
         self.note(at_us, HappeningKind::ExecutorJoined, None, Some(executor));
         self.changed = true;
     }
 
-    /// Gives back what a task held.
-    fn release(&mut self, run: &RunningTask) {
+    /// Gives back what a task held; `broken` when it has not finished.
+    fn release(&mut self, at_us: u64, run: &RunningTask, broken: bool) {
+        if let Some(sampler) = &mut self.sampler {
+            let (executor, vcores, start_us) = (run.executor, run.vcores, run.started_us);
+            let span = Span { executor, tenant: None, vcores, start_us, end_us: at_us, broken };
+            sampler.gives_back(span, self.tenant_of[run.job as usize]);
+        }
         self.executors.give_back(run.executor, run.vcores, run.memory_mib);
         let tenant = &mut self.tenants[self.tenant_of[run.job as usize] as usize];
         self.shares.ends(self.tenant_of[run.job as usize], run.vcores);

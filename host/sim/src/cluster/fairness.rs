@@ -32,12 +32,22 @@ impl Shares {
     pub(super) fn accrue(&mut self, at_us: u64) {
         let passed_us = at_us.saturating_sub(self.at_us);
         self.at_us = self.at_us.max(at_us);
-        if passed_us == 0 || self.backlogged < 2 || self.squares == 0 {
+        if passed_us == 0 {
             return;
         }
-        let (sum, squares) = (self.sum as f64, self.squares as f64);
-        self.index_us += sum * sum / (self.backlogged as f64 * squares) * passed_us as f64;
+        let Some(now) = self.now() else { return };
+        self.index_us += now * passed_us as f64;
         self.contested_us += passed_us;
+    }
+
+    /// The index as it stands; `None` while tenants do not compete.
+    #[inline]
+    pub(super) fn now(&self) -> Option<f64> {
+        if self.backlogged < 2 || self.squares == 0 {
+            return None;
+        }
+        let (sum, squares) = (self.sum as f64, self.squares as f64);
+        Some(sum * sum / (self.backlogged as f64 * squares))
     }
 
     #[inline]

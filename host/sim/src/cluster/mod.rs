@@ -18,6 +18,7 @@ pub(crate) mod ledger;
 pub(crate) mod metrics;
 mod rounds;
 mod runs;
+mod series;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use ledger::TaskCounts;
 pub use metrics::{JobRecord, Metrics, TenantRecord, WaitRecord};
 pub use rounds::Applied;
 pub(crate) use rounds::{scaled, transfer_us};
+pub use series::{ExecutorRow, Gap, Series, Span, TenantSeries};
 
 use crate::workload::{Place, Workload, WorkloadError};
 use agenda::Agenda;
@@ -42,6 +44,7 @@ use fairness::Shares;
 use jobs::JobState;
 use ledger::{Held, Ledger};
 use rounds::RoundState;
+use series::{Level, Sampler};
 use slots::{RunningTask, Slots};
 
 /// What a cluster is made with, besides its workload.
@@ -55,6 +58,8 @@ pub struct ClusterOptions {
     pub record_happenings: bool,
     /// Whether to keep the wait of every started task ([`Metrics::waits`]): 16 bytes each.
     pub record_waits: bool,
+    /// Whether to keep what it looked like over time ([`Cluster::take_series`]): below a megabyte.
+    pub record_series: bool,
 }
 
 /// A cluster with its workload, at one instant of virtual time.
@@ -88,6 +93,7 @@ pub struct Cluster {
     observations: Vec<Observation>,
     happenings: Option<Vec<Happening>>,
     record_waits: bool,
+    sampler: Option<Box<Sampler>>,
 }
 
 #[derive(Debug)]
@@ -116,6 +122,10 @@ impl Cluster {
         });
         let faults = faults.collect::<Result<Vec<_>, _>>()?;
         let (tenants, tenant_of) = tenants(&workload);
+        let sampler = options.record_series.then(|| {
+            let names: Vec<&str> = tenants.iter().map(|t| &*t.name).collect();
+            Box::new(Sampler::new(&workload, &names, &tenant_of, |name| executors.find(name)))
+        });
         Ok(Self {
             now_us: 0,
             agenda: Agenda::new(workload.jobs.iter().map(|j| j.submit_us).collect(), faults),
@@ -137,6 +147,7 @@ impl Cluster {
             observations: Vec::new(),
             happenings: options.record_happenings.then(Vec::new),
             record_waits: options.record_waits,
+            sampler,
             executors,
             workload,
         })
@@ -235,6 +246,27 @@ impl Cluster {
     /// What happened since the last call, oldest first; empty unless it was asked for at the start.
     pub fn take_happenings(&mut self) -> Vec<Happening> {
         self.happenings.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What the run looked like over time up to now; `None` unless it was asked for at the start, and the second time.
+    pub fn take_series(&mut self) -> Option<Series> {
+        self.sample(self.now_us);
+        self.sampler.take().map(|sampler| sampler.finish(self.now_us))
+    }
+
+    /// Tells the sampler that nothing has changed up to `at_us`.
+    #[inline]
+    fn sample(&mut self, at_us: u64) {
+        let Some(sampler) = self.sampler.as_deref_mut().filter(|s| !s.is_at(at_us)) else { return };
+        let alive_vcores = self.executors.alive_vcores();
+        let level = Level {
+            busy_vcores: alive_vcores - self.executors.free_total(),
+            alive_vcores,
+            pending_tasks: self.pending,
+            jain: self.shares.now(),
+        };
+        let tenants = &self.tenants;
+        sampler.pass(at_us, level, |t| (tenants[t as usize].vcores_in_use, tenants[t as usize].memory_mib_in_use));
     }
 
     /// Holds the ledger against the queues, task by task. Costs O(tasks).

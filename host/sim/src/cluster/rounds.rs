@@ -208,6 +208,9 @@ impl Cluster {
     }
 
     fn start(&mut self, run: RunningTask, took_us: u64) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.takes(self.now_us, run.executor, run.vcores);
+        }
         self.shares.starts(self.tenant_of[run.job as usize], run.vcores);
         let tenant = &mut self.tenants[self.tenant_of[run.job as usize] as usize];
         tenant.vcores_in_use += u64::from(run.vcores);

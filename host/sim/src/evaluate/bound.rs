@@ -15,30 +15,24 @@ use crate::workload::{Job, Task, Workload, topological};
 ///   also: the cluster as one preemptive machine of all its speed, which serves the shortest remaining job first;
 ///   nothing is faster in the mean (Schrage 1968).
 /// - Waits 0, slowdowns 1; the best share of local bytes, each task on the holder of most of its input; utilisation that
-///   of the makespan bound, an upper bound.
+///   of the makespan bound, an upper bound for least work (transfers and slow executors keep vcores busier than that).
 ///
 /// Faults, memory, and vcores that do not divide evenly only make it worse than this. Costs O(tasks + jobs log jobs).
 #[must_use]
 pub fn lower_bound(workload: &Workload) -> RunFigures {
     let model = Model::new(workload);
     let first_us = workload.jobs.first().map_or(0, |j| j.submit_us);
-    let mut works = Vec::with_capacity(workload.jobs.len());
-    let (mut by_path_us, mut paths_us) = (0u64, Vec::with_capacity(workload.jobs.len()));
-    for job in &workload.jobs {
-        let work = job.stages.iter().flat_map(|s| &s.tasks).map(|t| model.work(t)).sum::<f64>();
-        let path_us = model.critical_path_us(job);
-        by_path_us = by_path_us.max((job.submit_us - first_us).saturating_add(path_us));
-        works.push(work);
-        paths_us.push(path_us as f64);
-    }
+    let (works, paths_us) = model.works_and_paths(workload);
+    let ends_us =
+        workload.jobs.iter().zip(&paths_us).map(|(j, path_us)| (j.submit_us - first_us).saturating_add(*path_us));
+    let by_path_us = ends_us.max().unwrap_or(0);
     let mut suffix = 0.0;
     let mut makespan_us = by_path_us as f64;
     for (job, work) in workload.jobs.iter().zip(&works).rev() {
         suffix += work;
         makespan_us = f64::max(makespan_us, (job.submit_us - first_us) as f64 + suffix / model.capacity);
     }
-    let mut jct_us: Vec<f64> = paths_us.iter().zip(&works).map(|(p, w)| p.max(w / model.capacity)).collect();
-    let jct = Spread::of(&mut jct_us);
+    let jct = Spread::of(&mut model.least_jct_us(&works, &paths_us));
     let srpt_us = shortest_remaining_first_us(workload, &works, model.capacity);
     let busy: f64 = works.iter().sum();
     let mut known = vec![
@@ -58,6 +52,13 @@ pub fn lower_bound(workload: &Workload) -> RunFigures {
     }
     known.push(("oldest_wait_us", 0.0));
     RunFigures::known(&known)
+}
+
+/// The completion time of each job that no policy can beat, microseconds, as in [`lower_bound`].
+pub(super) fn least_jct_us(workload: &Workload) -> Vec<f64> {
+    let model = Model::new(workload);
+    let (works, paths_us) = model.works_and_paths(workload);
+    model.least_jct_us(&works, &paths_us)
 }
 
 struct Model<'a> {
@@ -81,6 +82,16 @@ impl<'a> Model<'a> {
             network_mib_per_s: network.max(workload.header.rack_mib_per_s.unwrap_or(0)),
             holders: executors.iter().map(|e| e.name.as_str()).collect(),
         }
+    }
+
+    /// Of each job, the work at speed 1 (vcore microseconds) and the critical path (microseconds).
+    fn works_and_paths(&self, workload: &Workload) -> (Vec<f64>, Vec<u64>) {
+        let work = |job: &Job| job.stages.iter().flat_map(|s| &s.tasks).map(|t| self.work(t)).sum::<f64>();
+        workload.jobs.iter().map(|job| (work(job), self.critical_path_us(job))).unzip()
+    }
+
+    fn least_jct_us(&self, works: &[f64], paths_us: &[u64]) -> Vec<f64> {
+        paths_us.iter().zip(works).map(|(&path_us, work)| f64::max(path_us as f64, work / self.capacity)).collect()
     }
 
     /// Vcore microseconds at speed 1 that a task takes at least: what rounding may save is taken off.

@@ -7,6 +7,7 @@
 
 mod bound;
 mod condition;
+mod curve;
 mod figures;
 mod metric;
 mod random;
@@ -15,6 +16,7 @@ mod stats;
 
 pub use bound::lower_bound;
 pub use condition::{Broken, Condition};
+pub use curve::{Curve, jct_curve, least_jct_curve, reads_inputs};
 pub use figures::{Group, RunFigures, SizeBin, Spread};
 pub use metric::{METRICS, Metric, Over, metric};
 pub use random::Random;

@@ -1,6 +1,7 @@
 //! Executors that go away and come back: what the header's `faults` and the option `--faults` say. What becomes of their
 //! tasks is the cluster's business.
 
+use std::fmt;
 use std::str::FromStr;
 
 use rand::SeedableRng;
@@ -37,6 +38,22 @@ pub enum FaultPlan {
         /// Mean time down, microseconds.
         down_us: f64,
     },
+}
+
+/// As it is written, so that it is read as the same plan.
+impl fmt::Display for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outages = match self {
+            Self::Random { up_us, down_us } => return write!(f, "random:{up_us}us:{down_us}us"),
+            Self::Listed(outages) => outages,
+        };
+        for (at, Outage { executor, lost_us, back_us }) in outages.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{executor}@{lost_us}us")?;
+            back_us.map_or(Ok(()), |back_us| write!(f, "..{back_us}us"))?;
+        }
+        Ok(())
+    }
 }
 
 impl FromStr for FaultPlan {
@@ -118,7 +135,11 @@ mod tests {
         let outage = |executor: &str, lost_us, back_us| Outage { executor: executor.to_owned(), lost_us, back_us };
         let listed = vec![outage("e3", 10_000_000, Some(20_000_000)), outage("rack@2", 5_000, None)];
         assert_eq!(plan, FaultPlan::Listed(listed));
-        assert_eq!("random:1m:5s".parse(), Ok(FaultPlan::Random { up_us: 60e6, down_us: 5e6 }));
+        let random = FaultPlan::Random { up_us: 60e6, down_us: 5e6 };
+        assert_eq!("random:1m:5s".parse().as_ref(), Ok(&random));
+        for plan in [plan, random] {
+            assert_eq!(plan.to_string().parse(), Ok(plan));
+        }
         for wrong in ["e3", "e3@", "e3@5s..2s", "e3@soon", "random:5s", "random:0:5s", "random:1s:1s:1s", ""] {
             assert!(wrong.parse::<FaultPlan>().is_err(), "{wrong}");
         }

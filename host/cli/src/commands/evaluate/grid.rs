@@ -11,8 +11,9 @@ use policy_host::{Plan, PolicyHost};
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
+use policy_sim::cluster::Series;
 use policy_sim::cluster::{Cluster, ClusterOptions};
-use policy_sim::evaluate::{Row, RunFigures, lower_bound};
+use policy_sim::evaluate::{Curve, Row, RunFigures, jct_curve, least_jct_curve, lower_bound};
 use policy_sim::event_log::EventLog;
 use policy_sim::virtual_time::{self, VirtualTimeOptions};
 use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, WorkloadError, is_seeded, parse_seeded};
@@ -31,6 +32,8 @@ pub(super) struct Grid<'a> {
     /// How many of the candidates were asked for; the rest are references.
     pub(super) compared: usize,
     pub(super) threads: Option<usize>,
+    /// Whether to keep what a report draws.
+    pub(super) draw: bool,
 }
 
 /// What came out.
@@ -43,7 +46,24 @@ pub(crate) struct Results {
     pub(crate) faults: Vec<Option<FirstFault>>,
     /// Numbers of the seeds, from 0.
     pub(crate) seeds: Vec<u64>,
+    /// What a report draws of each candidate, where one was asked for.
+    pub(crate) drawn: Vec<Drawn>,
+    /// Completion times that no policy can beat, over all seeds; empty without a report.
+    pub(crate) least_jct_us: Curve,
 }
+
+/// What a report draws of one run, or of all runs of a candidate.
+#[derive(Default)]
+pub(crate) struct Drawn {
+    pub(crate) jct_us: Curve,
+    /// What rounds took, wall nanoseconds.
+    pub(crate) decision_ns: Curve,
+    /// Of the first seed.
+    pub(crate) series: Option<Series>,
+}
+
+/// Points of a curve that a report draws.
+const CURVE_POINTS: usize = 512;
 
 /// A round that a policy did not answer itself.
 #[derive(Clone, Debug)]
@@ -58,13 +78,14 @@ pub(crate) struct FirstFault {
 struct Ran {
     figures: RunFigures,
     fault: Option<FirstFault>,
+    drawn: Option<Drawn>,
 }
 
 /// The workload of a seed, there while runs of it are to come.
 struct Shared {
     workload: Option<Arc<Workload>>,
     runs_left: usize,
-    bound: Option<RunFigures>,
+    bound: Option<(RunFigures, Curve)>,
 }
 
 impl Grid<'_> {
@@ -78,7 +99,7 @@ impl Grid<'_> {
     }
 
     /// Whether all seeds have one workload.
-    fn is_fixed(&self) -> bool {
+    pub(super) fn is_fixed(&self) -> bool {
         !is_seeded(self.source) && !matches!(self.faults, Some(FaultPlan::Random { .. }))
     }
 
@@ -129,17 +150,27 @@ impl Grid<'_> {
         let row = |c: &Candidate| Row { policy: c.policy.clone(), label: c.label.clone(), runs: Vec::new() };
         let mut rows: Vec<Row> = candidates.iter().map(row).collect();
         let mut faults = vec![None; candidates.len()];
+        let mut drawn: Vec<Vec<Drawn>> = candidates.iter().map(|_| Vec::new()).collect();
         for (number, cell) in cells.into_iter().enumerate() {
             // One that was not run comes after one that failed.
             let Some(ran) = cell.into_inner() else { continue };
             let (ran, at) = (ran?, number % candidates.len());
             rows[at].runs.push(ran.figures);
+            drawn[at].extend(ran.drawn);
             faults[at] = faults[at].take().or(ran.fault);
         }
         let bounds = shared.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner).bound);
         let name = "lower-bound".to_owned();
-        let bound = Row { policy: name.clone(), label: name, runs: bounds.flatten().collect() };
-        Ok(Results { rows, bound, faults, seeds: (0..seeds as u64).collect() })
+        let (runs, least): (_, Vec<Curve>) = bounds.flatten().unzip();
+        let bound = Row { policy: name.clone(), label: name, runs };
+        let drawn = drawn.into_iter().map(together).collect();
+        let least_jct_us = Curve::merged(&least, CURVE_POINTS);
+        Ok(Results { rows, bound, faults, seeds: (0..seeds as u64).collect(), drawn, least_jct_us })
+    }
+
+    /// Points of one run's curves: fewer where there are many seeds, since all are held until the end.
+    fn points(&self) -> usize {
+        if self.draw { (16 * CURVE_POINTS / self.seeds.max(1) as usize).clamp(8, CURVE_POINTS) } else { 0 }
     }
 
     fn one(
@@ -157,7 +188,8 @@ impl Grid<'_> {
                 Some(workload) => Arc::clone(workload),
                 None => self.workload(seed)?,
             };
-            shared.bound.get_or_insert_with(|| lower_bound(&workload));
+            let least = || if self.draw { least_jct_curve(&workload, self.points()) } else { Curve::default() };
+            shared.bound.get_or_insert_with(|| (lower_bound(&workload), least()));
             shared.runs_left -= 1;
             shared.workload = (shared.runs_left > 0).then(|| Arc::clone(&workload));
             workload
@@ -170,6 +202,7 @@ impl Grid<'_> {
             seed,
             record_happenings: events.is_some(),
             record_waits: true,
+            record_series: self.draw && seed == 0,
             ..ClusterOptions::default()
         };
         let cluster = Cluster::new(Arc::clone(&workload), options)?;
@@ -184,16 +217,31 @@ impl Grid<'_> {
             let watched = Watched::new(&host, generation);
             let progress = bar.begin();
             let options = VirtualTimeOptions { events, until_us: None, progress: Some(progress) };
-            let outcome = virtual_time::run(cluster, &watched, options).await.map_err(|e| Failure::new(e.code(), e))?;
+            let mut outcome =
+                virtual_time::run(cluster, &watched, options).await.map_err(|e| Failure::new(e.code(), e))?;
             bar.end(workload.task_count());
             let (invalid, others) = (watched.invalid.load(Ordering::Relaxed), watched.others.load(Ordering::Relaxed));
             let fault = watched.first.into_inner().map(|fault| FirstFault { seed, ..fault });
             let figures = RunFigures::of(&workload, &outcome, invalid, others);
+            let series = outcome.series.take();
+            let drawn = self.draw.then(|| Drawn {
+                jct_us: jct_curve(&outcome, self.points()),
+                decision_ns: Curve::of_histogram(&outcome.round_latency_ns, self.points()),
+                series,
+            });
             host.shutdown().await;
             let _ = std::fs::remove_dir_all(state_dir);
-            Ok(Ran { figures, fault })
+            Ok(Ran { figures, fault, drawn })
         })
     }
+}
+
+/// What is drawn of all runs of a candidate.
+fn together(mut runs: Vec<Drawn>) -> Drawn {
+    let series = runs.first_mut().and_then(|first| first.series.take());
+    let jct_us = Curve::merged(runs.iter().map(|r| &r.jct_us), CURVE_POINTS);
+    let decision_ns = Curve::merged(runs.iter().map(|r| &r.decision_ns), CURVE_POINTS);
+    Drawn { jct_us, decision_ns, series }
 }
 
 fn event_log(file: &Path, at: usize, candidates: &[Candidate]) -> Result<EventLog, Failure> {

@@ -7,13 +7,14 @@ use super::View;
 use crate::say;
 
 /// What a column shows.
-enum Shows {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
     Time,
     Share,
     Number,
 }
 
-const COLUMNS: &[(&str, &str, Shows)] = &[
+pub(super) const COLUMNS: &[(&str, &str, Shows)] = &[
     ("makespan", "makespan_us", Shows::Time),
     ("JCT mean", "jct_us.mean", Shows::Time),
     ("JCT p50", "jct_us.p50", Shows::Time),
@@ -28,7 +29,7 @@ const COLUMNS: &[(&str, &str, Shows)] = &[
 ];
 
 /// Figures whose differences are told.
-const COMPARED: &[(&str, &str)] =
+pub(super) const COMPARED: &[(&str, &str)] =
     &[("makespan", "makespan_us"), ("JCT mean", "jct_us.mean"), ("JCT p99", "jct_us.p99")];
 
 pub(super) fn print(view: &View<'_>, workload: &Value) {
@@ -100,7 +101,7 @@ fn differences(view: &View<'_>) {
     }
 }
 
-fn value(row: &Row, name: &str) -> f64 {
+pub(super) fn value(row: &Row, name: &str) -> f64 {
     metric(name).map_or(f64::NAN, |at| row.value(at))
 }
 
@@ -120,7 +121,7 @@ fn cell(row: &Row, name: &str, shows: &Shows) -> String {
 }
 
 /// Microseconds, to three digits.
-fn time(us: f64) -> String {
+pub(super) fn time(us: f64) -> String {
     let (value, unit) = match us {
         x if x < 1e3 => (x, "us"),
         x if x < 1e6 => (x / 1e3, "ms"),
