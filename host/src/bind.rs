@@ -45,7 +45,16 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
                         let generation = GenerationOf::new(active, true);
                         let (limits, rows) = (ran.limits, plan.proposal().cloned());
                         let (fault, rejected) = (None, None);
-                        recorder.round(Taken { round, generation, observations, limits, rows, rejected, fault, took_us });
+                        recorder.round(Taken {
+                            round,
+                            generation,
+                            observations,
+                            limits,
+                            rows,
+                            rejected,
+                            fault,
+                            took_us,
+                        });
                     }
                     return plan;
                 }

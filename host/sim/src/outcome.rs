@@ -59,6 +59,7 @@ impl Outcome {
             swaps,
             refusals,
             by_policy: self.by_policy.clone(),
+            recording: None,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Control, Message};
 use crate::event::EventKind;
-use crate::record::{self, Dump};
 use crate::receipt::DumpReceipt;
+use crate::record::{self, Dump};
 
 /// What became of a dump.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
-    REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined,
+    RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
 use crate::record::Recorder;
 use crate::shadow::Shadows;

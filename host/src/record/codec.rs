@@ -256,7 +256,8 @@ fn put_changes(out: &mut Vec<u8>, words: &[u64], base: &[u64]) {
     /// A stretch that is the same is worth a mention from this length on.
     const WORTH: usize = 2;
     put_u32(out, words.len());
-    let same_from = |at: usize| words[at..].iter().zip(base.get(at..).unwrap_or(&[])).take_while(|(a, b)| a == b).count();
+    let same_from =
+        |at: usize| words[at..].iter().zip(base.get(at..).unwrap_or(&[])).take_while(|(a, b)| a == b).count();
     let mut at = 0;
     while at < words.len() {
         let same = same_from(at);

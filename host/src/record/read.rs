@@ -169,7 +169,9 @@ impl Reader {
                 self.frame_at = self.next_at;
                 let unreadable = |source| RecordingError::Unreadable { file: self.file.clone(), source };
                 match unpack(&mut self.from).map_err(unreadable)? {
-                    Found::Frame(frame, bytes) => (self.frame, self.read, self.next_at) = (frame, 0, self.next_at + bytes),
+                    Found::Frame(frame, bytes) => {
+                        (self.frame, self.read, self.next_at) = (frame, 0, self.next_at + bytes)
+                    }
                     // An end is written last: without one the host did not get that far.
                     Found::End | Found::Cut => self.ending = Some(Ending::Cut { at: self.frame_at }),
                     Found::Damaged(what) => return Err(damaged(&self.file, self.frame_at, what)),

@@ -59,7 +59,10 @@ impl<'a> Bytes<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn many<const N: usize>(&mut self, n: usize) -> Result<impl ExactSizeIterator<Item = [u8; N]> + use<'a, N>, Broken> {
+    fn many<const N: usize>(
+        &mut self,
+        n: usize,
+    ) -> Result<impl ExactSizeIterator<Item = [u8; N]> + use<'a, N>, Broken> {
         let bytes = self.take(n.checked_mul(N).ok_or("a length beyond measure")?)?;
         Ok(bytes.chunks_exact(N).map(|c| c.try_into().expect("exact")))
     }
@@ -92,7 +95,8 @@ impl<'a> Bytes<'a> {
         while words.len() < n {
             let same = self.u32()? as usize;
             let at = words.len();
-            let kept = at.checked_add(same).and_then(|end| base.get(at..end)).ok_or("refers to a round that is not there")?;
+            let kept =
+                at.checked_add(same).and_then(|end| base.get(at..end)).ok_or("refers to a round that is not there")?;
             words.extend_from_slice(kept);
             let own = self.words()?;
             if same == 0 && own.is_empty() {

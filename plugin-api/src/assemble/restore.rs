@@ -77,11 +77,7 @@ impl Round {
     ///
     /// # Errors
     /// When the block is not one of a round, or does not fit roster or stages.
-    pub fn from_block(
-        body: Block,
-        roster: Arc<Roster>,
-        stages: Vec<Arc<StageTasks>>,
-    ) -> Result<Arc<Self>, BlockError> {
+    pub fn from_block(body: Block, roster: Arc<Roster>, stages: Vec<Arc<StageTasks>>) -> Result<Arc<Self>, BlockError> {
         let view = parse(&body, BlockKind::Round)?;
         let [now_us, seed, number] = *view.column::<u64>(round::CLOCK) else {
             return Err(broken(round::CLOCK, "is not three rows"));
@@ -92,7 +88,10 @@ impl Round {
         }
         let bases = view.column::<u32>(round::STAGE_TASK_BASE);
         let fits = bases.len() == stages.len() + 1
-            && stages.iter().zip(bases.windows(2)).all(|(stage, ends)| ends[0].checked_add(stage.len()) == Some(ends[1]));
+            && stages
+                .iter()
+                .zip(bases.windows(2))
+                .all(|(stage, ends)| ends[0].checked_add(stage.len()) == Some(ends[1]));
         if !fits {
             return Err(broken(round::STAGE_TASK_BASE, "does not fit the stages"));
         }
@@ -104,12 +103,7 @@ impl Round {
         let this = Self::new(roster, body, stages, clock);
         {
             let refs = this.stage_refs();
-            RunningJobs::from_blocks(
-                RawBlock::new(this.body()),
-                RawBlock::new(this.roster().block()),
-                &refs,
-                None,
-            )?;
+            RunningJobs::from_blocks(RawBlock::new(this.body()), RawBlock::new(this.roster().block()), &refs, None)?;
         }
         Ok(Arc::new(this))
     }

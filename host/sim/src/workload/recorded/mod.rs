@@ -70,13 +70,28 @@ impl Reconstruction {
             }
         };
         tell(self.rounds_missed, "rounds are missing: recording could not keep up");
-        tell(self.jobs_in_flight_at_start, "jobs were in flight when recording began: what was left of them comes then");
-        tell(self.tasks_with_median_duration, "tasks never ended in the recording: they get the median of their stage or job");
-        tell(self.tasks_left_out_done, "tasks are left out: they had ended, or ran already, before the recording saw their stage");
+        tell(
+            self.jobs_in_flight_at_start,
+            "jobs were in flight when recording began: what was left of them comes then",
+        );
+        tell(
+            self.tasks_with_median_duration,
+            "tasks never ended in the recording: they get the median of their stage or job",
+        );
+        tell(
+            self.tasks_left_out_done,
+            "tasks are left out: they had ended, or ran already, before the recording saw their stage",
+        );
         tell(self.tasks_left_out_unknown, "tasks are left out: no task of their job ended in the recording");
-        tell(self.durations_below_transfer, "tasks ran shorter than moving their input should take: they get duration 0");
+        tell(
+            self.durations_below_transfer,
+            "tasks ran shorter than moving their input should take: they get duration 0",
+        );
         tell(self.stages_with_inferred_dependencies, "stages have dependencies inferred from when others ended");
-        tell(self.stages_without_known_cause, "stages became runnable late for no recorded reason: they wait for nothing");
+        tell(
+            self.stages_without_known_cause,
+            "stages became runnable late for no recorded reason: they wait for nothing",
+        );
         tell(self.observations_unmatched, "observations are of jobs that no recorded round lists");
         tell(self.pins_dropped, "pins to executors that were never there are dropped");
         if let Some(at) = self.cut_at_byte {
