@@ -180,7 +180,7 @@ impl Tally {
             "moved": self.moved,
             "only_recorded": self.only_recorded,
             "only_replayed": self.only_replayed,
-            "agreement": self.agreement(),
+            "agreement": policy_sim::evaluate::number(self.agreement()),
         })
     }
 
