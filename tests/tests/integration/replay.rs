@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::binary::{Running, over, run};
 use crate::evaluate::{evaluate, figure, row, workload};
+use crate::hosted::PATIENCE;
 use crate::sandbox::Sandbox;
 
 /// Runs `replay --json`; it must end well.
@@ -59,6 +60,20 @@ fn recorded() -> (Sandbox, PathBuf, Value) {
     (sandbox, file, summary)
 }
 
+/// Waits until a policy has answered so many rounds.
+fn answered(sandbox: &Sandbox, policy: &str, rounds: u64) {
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let (_, out, _) = over(sandbox, &["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap_or_default();
+        let active = &status["active"];
+        if active["policy"] == policy && active["rounds_answered"].as_u64().is_some_and(|n| n >= rounds) {
+            return;
+        }
+        assert!(std::time::Instant::now() < until, "{policy}: {status}");
+    }
+}
+
 #[test]
 fn the_policy_that_was_recorded_agrees_and_another_does_not() {
     let sandbox = Sandbox::new();
@@ -71,6 +86,7 @@ fn the_policy_that_was_recorded_agrees_and_another_does_not() {
     // Live, there and back: each of the generations of round-robin deals from where it stands.
     for policy in ["round-robin", "bias", "round-robin"] {
         assert_eq!(over(&sandbox, &["switch", policy]).0, 0);
+        answered(&sandbox, policy, 10);
     }
     let (code, summary) = running.stop();
     assert_eq!(code, 0);
@@ -232,7 +248,7 @@ fn a_recording_that_reached_its_limit_says_so() {
     let more = ["--record-limit-mib", "1", "--speed", "20", "--record", file.to_str().unwrap()];
     let mut running = Running::start(&sandbox, &more);
     running.wait_for("receipt    bias");
-    let until = std::time::Instant::now() + crate::hosted::PATIENCE;
+    let until = std::time::Instant::now() + PATIENCE;
     loop {
         let (_, out, _) = over(&sandbox, &["status", "--json"]);
         let status: Value = serde_json::from_str(&out).unwrap();

@@ -132,15 +132,19 @@ impl Replay {
     /// Every generation with itself.
     fn itself(&self, contents: &Contents, notes: &mut Vec<String>) -> Result<(Cast, Plugins), Failure> {
         let mut made: Vec<&Made> = contents.generations.values().filter(|made| made.is_replayable()).collect();
-        made.sort_by_key(|made| made.about.activation.to_string());
-        made.dedup_by_key(|made| made.about.activation.to_string());
+        // What is compiled in comes last: no library of the same name may take its place.
+        let key = |made: &&Made| (made.is_compiled_in(), made.about.activation.to_string(), made.about.sha256.clone());
+        made.sort_by_key(key);
+        made.dedup_by_key(|made| key(made));
         if made.is_empty() {
             let message = "no generation of it was made from a library or a built-in; name a --policy";
             return Err(Failure::new("nothing-to-replay", format!("{}: {message}", self.file.display())));
         }
         let specs: Vec<String> = made.iter().map(|made| made.about.activation.to_string()).collect();
         let mut candidates: Vec<Candidate> = candidate::parse(&specs)?;
-        let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
+        let (loaded, compiled_in) = candidates.split_at_mut(made.partition_point(|made| !made.is_compiled_in()));
+        compiled_in.iter_mut().for_each(Candidate::compile_in);
+        let plugins = Plugins::prepare(self.plugins.as_deref(), loaded)?;
         let cast = Cast::itself(candidates, contents);
         notes.extend(cast.strangers(contents));
         Ok((cast, plugins))

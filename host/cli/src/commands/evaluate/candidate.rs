@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// The name of the random policy.
 const RANDOM: &str = "random";
+/// The library of what is compiled into the host.
+pub(crate) const BUILT_IN: &str = "(built-in)";
 
 /// A policy with its config, filters and scores.
 #[derive(Clone, Debug)]
@@ -45,6 +47,16 @@ impl Candidate {
             sha256: String::new(),
             parts: Vec::new(),
         }
+    }
+
+    /// Takes the policy that is compiled into the host, whatever libraries there are.
+    pub(crate) fn compile_in(&mut self) {
+        (self.version, self.library) = (env!("CARGO_PKG_VERSION").into(), BUILT_IN.into());
+    }
+
+    /// Whether no library has a part in it.
+    pub(crate) fn is_compiled_in(&self) -> bool {
+        self.library == BUILT_IN && self.parts.is_empty()
     }
 
     /// Whether it is the simulator's own, which no host provides.

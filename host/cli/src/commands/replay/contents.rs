@@ -7,6 +7,7 @@ use std::sync::Arc;
 use policy_host::record::{Ending, Entry, Header, Reader, RecordedGeneration};
 use serde_json::{Value, json};
 
+use crate::commands::evaluate::candidate::BUILT_IN;
 use crate::failure::Failure;
 
 /// A generation, and how many rounds it was asked.
@@ -19,6 +20,11 @@ impl Made {
     /// Whether it can be made again: an embedder's own policy is not in any library.
     pub(super) fn is_replayable(&self) -> bool {
         self.about.library != "(embedder)"
+    }
+
+    /// Whether no library has a part in it.
+    pub(super) fn is_compiled_in(&self) -> bool {
+        self.about.library == BUILT_IN && self.about.parts.is_empty()
     }
 }
 

@@ -40,7 +40,9 @@ impl Cast {
     /// Every generation by the candidate that was made of it.
     pub(super) fn itself(candidates: Vec<Candidate>, contents: &Contents) -> Self {
         let find = |about: &RecordedGeneration| {
-            candidates.iter().position(|c| lasting(&parse(&c.activation)) == lasting(&about.activation))
+            let alike = |c: &&Candidate| lasting(&parse(&c.activation)) == lasting(&about.activation);
+            let exactly = candidates.iter().position(|c| same(c, about));
+            exactly.or_else(|| candidates.iter().position(|c| alike(&c)))
         };
         let made = contents.generations.values().filter(|made| made.is_replayable());
         let of = made.filter_map(|made| Some((made.about.generation, find(&made.about)?))).collect();
@@ -306,7 +308,7 @@ impl<'a> Player<'a> {
         activation["lane"] = LaneKind::Thread.as_str().into();
         activation["deadline_ms"] = self.deadline_ms.into();
         let host = PolicyHost::start(HostOptions {
-            plugins: Some(self.plugins.path()),
+            plugins: (!candidate.is_compiled_in()).then(|| self.plugins.path()),
             state_dir: Some(state_dir.to_owned()),
             rescan: Duration::from_secs(3600),
             ..HostOptions::default()
