@@ -10,6 +10,7 @@ use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
 use super::codec::{Totals, flag, kind};
 use super::read::{RecordedFault, RecordedRound};
 use super::{Entry, RecordedGeneration};
+use crate::limits::MAX_FRAME_BYTES;
 
 /// What an entry does not make sense for.
 pub(super) type Broken = String;
@@ -91,6 +92,9 @@ impl<'a> Bytes<'a> {
 
     fn changes(&mut self, base: &[u64]) -> Result<Vec<u64>, Broken> {
         let n = self.u32()? as usize;
+        if n > MAX_FRAME_BYTES as usize / 8 {
+            return Err("a round larger than any frame".into());
+        }
         let mut words = Vec::new();
         while words.len() < n {
             let same = self.u32()? as usize;

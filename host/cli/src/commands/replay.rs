@@ -25,6 +25,8 @@ use play::{Cast, Player};
 /// every placement, if it is deterministic and its state does not go back to before the recording. Without `--policy`,
 /// every recorded generation is replayed with itself.
 ///
+/// The loop is open: what a policy puts off to a later round counts as not bound. Its filters decide anew.
+///
 /// Then, in the simulator: a workload is made of the recording (`evaluate --workload recorded:FILE` does the same), and
 /// the policy that answered most rounds and the given one run it from beginning to end. What the recording lacks for
 /// that is told.

@@ -21,7 +21,8 @@ use std::path::Path;
 use policy_host::record::{Ending, Entry, Reader};
 use serde::Serialize;
 
-use super::{ClusterDefaults, Workload, WorkloadError};
+use super::{ClusterDefaults, Place, Workload, WorkloadError};
+use crate::limits::MAX_TASKS;
 use seen::Seen;
 
 /// What a recording gave, and what it lacked.
@@ -121,6 +122,11 @@ pub fn read(path: &Path, defaults: &ClusterDefaults) -> Result<(Workload, Recons
             Entry::Missed(rounds) => seen.missed += rounds,
             _ => {}
         }
+    }
+    if seen.tasks > MAX_TASKS {
+        let (found, range) = (seen.tasks.to_string(), format!("0 to {MAX_TASKS}"));
+        let place = Place { source: path.display().to_string(), line: 0, column: 0 };
+        return Err(WorkloadError::OutOfRange { place, what: "the number of tasks", found, range });
     }
     let number = |name: &str| reader.header().about.get(name).and_then(serde_json::Value::as_u64);
     let network = rebuild::Network {

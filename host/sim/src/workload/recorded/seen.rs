@@ -11,12 +11,16 @@ use policy_plugin_api::block::{Block, BlockKind, BlockView};
 use policy_plugin_api::columns::stage as column;
 use policy_plugin_api::observe::{Observation, ObservationKind, Observations};
 
+use crate::limits::MAX_TASKS;
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) rounds: u64,
     pub(super) missed: u64,
     pub(super) unmatched: u64,
+    /// Tasks of all stages; beyond the limit, stages are not looked at.
+    pub(super) tasks: u64,
     /// The first round's time and number.
     pub(super) first: Option<(u64, u64)>,
     /// By lasting number, as first listed.
@@ -173,6 +177,10 @@ impl Seen {
                     continue;
                 }
                 let Some(block) = round.stage_tasks(stage.id()) else { continue };
+                self.tasks += u64::from(stage.task_count());
+                if self.tasks > MAX_TASKS {
+                    return;
+                }
                 let all = stage.pending_count() == stage.task_count();
                 let mut tasks = vec![SeenTask { pending: all, ..SeenTask::default() }; stage.task_count() as usize];
                 for (first, length) in stage.pending_runs().filter(|_| !all) {
