@@ -277,7 +277,14 @@ impl PolicyHost {
             receipt: Mutex::default(),
             listed: Mutex::default(),
         });
-        Control::spawn(Arc::clone(&shared), options, messages)?;
+        let begun = options.record.as_ref().map(|record| record.file.clone());
+        if let Err(error) = Control::spawn(Arc::clone(&shared), options, messages) {
+            // A recording of nothing would only be in the way of the next attempt.
+            if let Some(file) = begun {
+                let _ = std::fs::remove_file(file);
+            }
+            return Err(error);
+        }
         Ok(Self { shared, first_listener: Mutex::new(Some(first_listener)) })
     }
 

@@ -28,8 +28,6 @@ pub const SHADOW_MESSAGES: usize = 64;
 pub const SHADOW_REST: u32 = 19;
 /// How large a recording may become, unless told otherwise. Reached: recording stops, and says so.
 pub const RECORDING_BYTES: u64 = 256 * 1024 * 1024;
-/// Smallest limit of a recording.
-pub const MIN_RECORDING_BYTES: u64 = 64 * 1024;
 /// What of a recording's limit is kept for its end.
 pub const RECORDING_END_BYTES: u64 = 256;
 /// Longest text in the header of a recording.

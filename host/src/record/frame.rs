@@ -59,11 +59,10 @@ pub(super) fn unpack(from: &mut impl Read) -> io::Result<Found> {
         FRAME_HEAD_BYTES => {}
         _ => return Ok(Found::Cut),
     }
-    let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
-    if head[..4] != MARK || xxh3_64(&head[..12]) as u32 != number(12) {
+    if head[..4] != MARK || xxh3_64(&head[..12]) as u32 != u32_at(&head, 12) {
         return Ok(Found::Damaged("no frame begins here".into()));
     }
-    let (length, packed_length) = (number(4), number(8));
+    let (length, packed_length) = (u32_at(&head, 4), u32_at(&head, 8));
     if length > MAX_FRAME_BYTES || packed_length as usize > lz4_flex::block::get_maximum_output_size(length as usize) {
         return Ok(Found::Damaged(format!("a frame of {length} bytes, the limit is {MAX_FRAME_BYTES}")));
     }
@@ -71,8 +70,7 @@ pub(super) fn unpack(from: &mut impl Read) -> io::Result<Found> {
     if from.take(u64::from(packed_length)).read_to_end(&mut packed)? < packed_length as usize {
         return Ok(Found::Cut);
     }
-    let checksum = u64::from_le_bytes(head[16..].try_into().expect("eight"));
-    if xxh3_64(&packed) != checksum {
+    if xxh3_64(&packed).to_le_bytes() != head[16..] {
         return Ok(Found::Damaged("the checksum of this frame is wrong".into()));
     }
     Ok(match lz4_flex::block::decompress(&packed, length as usize) {
@@ -82,6 +80,11 @@ pub(super) fn unpack(from: &mut impl Read) -> io::Result<Found> {
         Ok(_) => Found::Damaged("this frame is shorter than it says".into()),
         Err(e) => Found::Damaged(e.to_string()),
     })
+}
+
+/// The number that stands at a place of a head.
+pub(super) fn u32_at<const N: usize>(head: &[u8; N], at: usize) -> u32 {
+    u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
 }
 
 /// Fills `buffer` as far as there is something.

@@ -11,7 +11,7 @@ use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::frame::{Found, read_up_to, unpack};
+use super::frame::{Found, read_up_to, u32_at, unpack};
 use super::restore::{Bytes, Restored, Restorer};
 use super::{Header, MAGIC, RecordedGeneration, RecordingError, VERSION};
 use crate::limits::MAX_RECORDING_HEADER_BYTES;
@@ -117,8 +117,7 @@ impl Reader {
         if found < head.len() {
             return Err(cut(found));
         }
-        let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
-        let (version, length) = (number(8), number(12));
+        let (version, length) = (u32_at(&head, 8), u32_at(&head, 12));
         if version > VERSION {
             return Err(RecordingError::Version { file: path.to_owned(), found: version, known: VERSION });
         }

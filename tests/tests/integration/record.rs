@@ -46,8 +46,11 @@ fn observed(at_us: u64) -> Observation {
     observation
 }
 
+/// Rounds, what was observed after the last of them, and the end.
+type Whole = (Vec<RecordedRound>, Vec<Block>, Option<Ending>);
+
 /// Everything that a recording holds.
-fn read(file: &Path) -> Result<(Vec<RecordedRound>, Vec<Block>, Option<Ending>), RecordingError> {
+fn read(file: &Path) -> Result<Whole, RecordingError> {
     let mut reader = Reader::open(file)?;
     let (mut rounds, mut batches) = (Vec::new(), Vec::new());
     while let Some(entry) = reader.read_next()? {

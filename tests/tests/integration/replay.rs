@@ -237,6 +237,11 @@ fn what_is_no_recording_or_not_whole_is_told_with_its_code() {
     let (code, _, err) = over(&sandbox, &["run", "--record", file.to_str().unwrap(), "--duration-s", "1"]);
     assert!(code == 1 && err.contains("error[recording-unwritable]"), "{err}");
     assert_eq!(std::fs::read(&file).unwrap(), whole, "nothing is written over");
+    let mut running = Running::start(&sandbox, &[]);
+    let nothing = sandbox.root().join("nothing.rec");
+    let (code, _, err) = over(&sandbox, &["run", "--record", nothing.to_str().unwrap()]);
+    assert!(code == 1 && err.contains("error[state-dir-in-use]") && !nothing.exists(), "{err}");
+    assert_eq!(running.stop().0, 0);
 }
 
 #[test]

@@ -117,7 +117,8 @@ fn a_run_that_was_recorded_whole_gives_its_workload_back() {
 
 #[test]
 fn a_recording_that_began_in_mid_flight_says_what_it_did_not_see() {
-    let original = parse_source("synthetic:jobs=60,rate=200,seed=5", &ClusterDefaults::default()).unwrap();
+    // Two vcores: stages take many rounds.
+    let original = parse_source("synthetic:jobs=60,rate=200,seed=5", &ClusterDefaults::uniform(1, 2)).unwrap();
     let (again, told) = through_a_recording(&original, 120);
     assert!(told.jobs_in_flight_at_start > 0 && told.tasks_left_out_done > 0, "{told:?}");
     assert!(told.tasks < original.task_count() && told.tasks == again.task_count(), "{told:?}");

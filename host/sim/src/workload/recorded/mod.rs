@@ -52,7 +52,7 @@ pub struct Reconstruction {
     pub stages_with_inferred_dependencies: u64,
     /// Stages that became runnable later than their job, for no reason that was recorded: they wait for nothing.
     pub stages_without_known_cause: u64,
-    /// Observations of tasks whose job was never listed in a round.
+    /// Observations of tasks whose stage no round lists: they ran when recording began, or in rounds that are missing.
     pub observations_unmatched: u64,
     /// Pins to executors that were never listed: dropped.
     pub pins_dropped: u64,
@@ -93,7 +93,7 @@ impl Reconstruction {
             self.stages_without_known_cause,
             "stages became runnable late for no recorded reason: they wait for nothing",
         );
-        tell(self.observations_unmatched, "observations are of jobs that no recorded round lists");
+        tell(self.observations_unmatched, "observations are of stages that no recorded round lists");
         tell(self.pins_dropped, "pins to executors that were never there are dropped");
         if let Some(at) = self.cut_at_byte {
             told.push(format!("the recording is cut at byte {at}: what it had to say after that is missing"));
