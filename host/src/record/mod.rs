@@ -148,7 +148,7 @@ pub struct RecordingReceipt {
     pub rounds: u64,
     /// Rounds that found no room in the queue.
     pub rounds_missed: u64,
-    /// Rounds that came after recording had stopped.
+    /// Rounds that came too late: recording had stopped, or stopped before it came to them.
     pub rounds_after_stop: u64,
     /// Bytes written.
     pub bytes: u64,

@@ -47,7 +47,8 @@ struct Common {
     missed: AtomicU64,
     /// Rounds that found no room since the last one that did.
     missed_since: AtomicU64,
-    after_stop: AtomicU64,
+    /// Rounds handed over, whatever became of them.
+    seen: AtomicU64,
     bytes: AtomicU64,
     /// Place in [`STOPPED`].
     stopped: AtomicU8,
@@ -66,7 +67,7 @@ impl Recorder {
             rounds: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             missed_since: AtomicU64::new(0),
-            after_stop: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             bytes: AtomicU64::new(head.len() as u64),
             stopped: AtomicU8::new(0),
             closing: AtomicBool::new(false),
@@ -93,8 +94,8 @@ impl Recorder {
     /// Takes a round; never waits. What finds no room is counted.
     pub(crate) fn round(&self, taken: Taken) {
         let common = &*self.common;
+        common.seen.fetch_add(1, Ordering::Relaxed);
         if common.stopped.load(Ordering::Relaxed) != 0 {
-            common.after_stop.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let bytes = taken.bytes();
@@ -129,14 +130,19 @@ impl Recorder {
 
     pub(crate) fn receipt(&self) -> RecordingReceipt {
         let common = &*self.common;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // While it goes on, what is neither written nor missed is on its way.
+        let stopped = STOPPED[usize::from(common.stopped.load(Ordering::Relaxed))];
+        let (rounds, rounds_missed) = (of(&common.rounds), of(&common.missed));
+        let left = of(&common.seen).saturating_sub(rounds + rounds_missed);
         RecordingReceipt {
             file: self.file.display().to_string(),
-            rounds: common.rounds.load(Ordering::Relaxed),
-            rounds_missed: common.missed.load(Ordering::Relaxed),
-            rounds_after_stop: common.after_stop.load(Ordering::Relaxed),
-            bytes: common.bytes.load(Ordering::Relaxed),
+            rounds,
+            rounds_missed,
+            rounds_after_stop: if stopped.is_empty() { 0 } else { left },
+            bytes: of(&common.bytes),
             limit_bytes: self.limit_bytes,
-            stopped: STOPPED[usize::from(common.stopped.load(Ordering::Relaxed))].to_owned(),
+            stopped: stopped.to_owned(),
         }
     }
 }
@@ -220,12 +226,9 @@ impl Writer {
                 if self.write(&packed) {
                     self.totals.rounds += rounds;
                     self.common.rounds.fetch_add(rounds, Ordering::Relaxed);
-                } else {
-                    self.common.after_stop.fetch_add(rounds, Ordering::Relaxed);
                 }
             }
             None => {
-                self.common.after_stop.fetch_add(rounds, Ordering::Relaxed);
                 self.totals.limit = true;
                 self.common.stopped.store(LIMIT, Ordering::Relaxed);
                 let limit_bytes = self.limit_bytes;

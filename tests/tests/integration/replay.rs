@@ -266,6 +266,8 @@ fn a_recording_that_reached_its_limit_says_so() {
     let told = &summary["recording"];
     assert_eq!((code, &told["stopped"]), (0, &"limit".into()), "{summary}");
     assert!(told["rounds_after_stop"].as_u64().unwrap() > 0 && told["bytes"].as_u64().unwrap() <= 1 << 20, "{told}");
+    let kinds = ["rounds", "rounds_missed", "rounds_after_stop"].map(|kind| told[kind].as_u64().unwrap());
+    assert_eq!(kinds.iter().sum::<u64>(), summary["rounds"].as_u64().unwrap(), "every round is accounted for: {told}");
     assert_eq!((&summary["tasks_lost"], &summary["tasks_duplicated"]), (&0.into(), &0.into()));
     let result = replay(&file, &["--plugins", &plugins(&sandbox), "--no-simulation"]);
     assert_eq!((&result["recording"]["ending"], &result["recording"]["rounds"]), (&"limit".into(), &told["rounds"]));
