@@ -196,6 +196,32 @@ impl Recipe {
         policies.chain(self.filters.iter().map(|(_, l)| l)).chain(self.scores.iter().map(|(_, _, l)| l))
     }
 
+    /// The `active.json` that makes it again; where it runs and what shadows it is left out.
+    pub(crate) fn activation(&self, fallback: BuiltIn) -> String {
+        let part = |wanted: &Wanted| {
+            let mut part = serde_json::Map::new();
+            part.insert("policy".into(), wanted.name.as_str().into());
+            if let Ok(config) = serde_json::from_str::<serde_json::Value>(&wanted.config) {
+                part.insert("config".into(), config);
+            }
+            part
+        };
+        let mut all = part(&self.policy.0);
+        if !self.filters.is_empty() {
+            all.insert("filters".into(), self.filters.iter().map(|(wanted, _)| part(wanted)).collect());
+        }
+        if !self.scores.is_empty() {
+            let score = |(wanted, weight, _): &(Wanted, u32, Arc<Loaded>)| {
+                let mut score = part(wanted);
+                score.insert("weight".into(), (*weight).into());
+                score
+            };
+            all.insert("scores".into(), self.scores.iter().map(score).collect());
+        }
+        all.insert("fallback".into(), fallback.name().into());
+        serde_json::Value::from(all).to_string()
+    }
+
     /// Each shadow as a recipe of its own: without filters, whose limits it is given.
     pub(crate) fn shadows(&self) -> impl Iterator<Item = Self> {
         let alone = |policy: &(Wanted, Origin)| Self {

@@ -1,5 +1,5 @@
 //! One round, on the caller's task: from the slot to a plan. Holds no lock while plugin code runs, and never waits for
-//! the control task: what the control task should know is posted to its inbox.
+//! the control task: what the control task should know is posted to its inbox, what is recorded to the recorder's.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +13,9 @@ use crate::event::EventKind;
 use crate::guard::Fault;
 use crate::host::{Outcome, Shared};
 use crate::lane::limited_view;
+use crate::record::{Dump, GenerationOf, Taken};
 use crate::slot::Active;
-use crate::validate::{FallbackReason, Plan, validate};
+use crate::validate::{FallbackReason, Plan, Rejected, validate};
 
 pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     shared.rounds.fetch_add(1, Ordering::Relaxed);
@@ -24,9 +25,11 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     if let (Some(shadows), Some(batch)) = (&active.shadows, &observations) {
         shadows.observed(batch);
     }
-    let ran = active.lane.run(&round, observations, active.info.deadline).await;
-    let fault = match ran.answer {
-        Err(fault) => fault,
+    let begun = shared.recorder.as_ref().map(|_| Instant::now());
+    let ran = active.lane.run(&round, observations.clone(), active.info.deadline).await;
+    let took_us = begun.map_or(0, |at| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let (fault, rejected) = match ran.answer {
+        Err(fault) => (fault, None),
         Ok(proposal) => {
             // Filters have decided if the policy has answered.
             let limits = ran.limits.as_ref().and_then(Option::as_deref);
@@ -38,13 +41,43 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
                     if let (Some(shadows), Some(rows)) = (&active.shadows, plan.proposal()) {
                         shadows.saw(&round, ran.limits.as_ref().and_then(Option::as_ref), rows);
                     }
+                    if let Some(recorder) = &shared.recorder {
+                        let generation = GenerationOf::new(active, true);
+                        let (limits, rows) = (ran.limits, plan.proposal().cloned());
+                        let (fault, rejected) = (None, None);
+                        recorder.round(Taken {
+                            round,
+                            generation,
+                            observations,
+                            limits,
+                            rows,
+                            rejected,
+                            fault,
+                            took_us,
+                        });
+                    }
                     return plan;
                 }
-                Err(violation) => Fault::of_violation(&violation),
+                Err(Rejected { violation, proposal }) => (Fault::of_violation(&violation), Some(Arc::new(proposal))),
             }
         }
     };
-    fall_back(shared, &round, active, fault, ran.limits).await
+    let plan = fall_back(shared, &round, active, &fault, &ran.limits).await;
+    let generation = || GenerationOf::new(active, false);
+    let (rows, limits) = (|| plan.proposal().cloned(), || ran.limits.clone());
+    let taken = |fault: Fault| {
+        let (round, observations, rejected) = (Arc::clone(&round), observations.clone(), rejected.clone());
+        let (generation, limits, rows) = (generation(), limits(), rows());
+        Taken { round, generation, observations, limits, rows, rejected, fault: Some(fault), took_us }
+    };
+    if let Some(recorder) = &shared.recorder {
+        recorder.round(taken(fault.clone()));
+    }
+    if fault.ejects() {
+        let dump = Dump(Box::new(taken(fault.clone())));
+        shared.post(Outcome::Ejected { generation: active.info.generation, fault, dump });
+    }
+    plan
 }
 
 /// Binds the round with the compiled-in policy, within the limits that the filters set; a filter that did not decide
@@ -53,8 +86,8 @@ async fn fall_back(
     shared: &Shared,
     round: &Arc<Round>,
     active: &Arc<Active>,
-    fault: Fault,
-    limits: Option<Option<Arc<Block>>>,
+    fault: &Fault,
+    limits: &Option<Option<Arc<Block>>>,
 ) -> Plan {
     if fault.ejects() {
         active.suspended.store(true, Ordering::Release);
@@ -68,9 +101,6 @@ async fn fall_back(
     let message = format!("{who}, generation {generation}: {}", fault.message);
     shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
     let reason = Some(FallbackReason { code: fault.code, message });
-    if fault.ejects() {
-        shared.post(Outcome::Ejected { generation, fault });
-    }
     let Some(limits) = limits else {
         shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
         return Plan::empty(round, &active.info, reason);
@@ -82,7 +112,8 @@ async fn fall_back(
     let rows = active.fallback.bind_tasks(&mut slots, &view).await;
     let rows = rows.map(Proposal::from).map_err(|e| e.to_string());
     let plan = rows.and_then(|rows| {
-        validate(rows, round, limits.as_deref(), &active.info, reason.clone()).map_err(|v| v.to_string())
+        let plan = validate(rows, round, limits.as_deref(), &active.info, reason.clone());
+        plan.map_err(|rejected| rejected.violation.to_string())
     });
     plan.unwrap_or_else(|message| {
         tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");

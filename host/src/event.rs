@@ -150,6 +150,17 @@ pub enum EventKind {
         /// The stable code of what it did.
         code: &'static str,
     },
+    /// The round that took a generation out of service was kept, for `policy-host replay`.
+    Dumped {
+        /// The policy.
+        policy: String,
+        /// Its generation.
+        generation: u64,
+        /// The stable code of what it did.
+        code: String,
+        /// The file.
+        file: String,
+    },
     /// A retired policy's destructor panicked, or a hand-over of state was refused: nothing is lost, but say so.
     Note {
         /// The policy.
@@ -195,6 +206,9 @@ impl EventKind {
                 tracing::error!(policy, generation, code, "fallback round: {message}");
             }
             Self::Quarantined { sha256, file, code } => tracing::error!(sha256, file, code, "library quarantined"),
+            Self::Dumped { policy, generation, code, file } => {
+                tracing::info!(policy, generation, code, file, "round kept");
+            }
             Self::Note { policy, generation, message } => tracing::warn!(policy, generation, "{message}"),
         }
     }

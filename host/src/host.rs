@@ -21,6 +21,7 @@ use crate::limits::{
     ADMISSION_DEADLINE, EVENTS_KEPT, INBOX_MESSAGES, MAX_OBSERVATIONS, RESCAN_INTERVAL, ROUND_DEADLINE,
 };
 use crate::receipt::{Listed, Receipt, StateDir};
+use crate::record::{Dump, RecordOptions, Recorder, RecordingReceipt};
 use crate::slot::{ActiveInfo, Slot};
 use crate::validate::Plan;
 
@@ -43,6 +44,8 @@ pub struct HostOptions {
     pub admission_deadline: Duration,
     /// Judges each new file in a child process before it is mapped here.
     pub judge: Option<Judge>,
+    /// Records every round to a file.
+    pub record: Option<RecordOptions>,
 }
 
 impl Default for HostOptions {
@@ -56,6 +59,7 @@ impl Default for HostOptions {
             rescan: RESCAN_INTERVAL,
             admission_deadline: ADMISSION_DEADLINE,
             judge: None,
+            record: None,
         }
     }
 }
@@ -71,6 +75,13 @@ impl HostOptions {
     #[must_use]
     pub fn plugins(mut self, directory: impl Into<PathBuf>) -> Self {
         self.plugins = Some(directory.into());
+        self
+    }
+
+    /// Records every round as these options say.
+    #[must_use]
+    pub fn record(mut self, options: RecordOptions) -> Self {
+        self.record = Some(options);
         self
     }
 }
@@ -101,6 +112,14 @@ pub enum StartError {
         /// The path.
         path: PathBuf,
     },
+    /// The recording cannot be begun.
+    #[error("{path}: cannot be recorded to: {source}; name a file that is not there yet")]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {source}")]
     Thread {
@@ -118,6 +137,7 @@ impl StartError {
             Self::StateDir { .. } => "state-dir-unusable",
             Self::InUse { .. } => "state-dir-in-use",
             Self::NotADirectory { .. } => "not-a-directory",
+            Self::Recording { .. } => "recording-unwritable",
             Self::Thread { .. } => "no-thread",
         }
     }
@@ -137,7 +157,7 @@ pub struct Refusal {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A generation is out of service.
-    Ejected { generation: u64, fault: Fault },
+    Ejected { generation: u64, fault: Fault, dump: Dump },
     /// A destructor complained.
     Note { policy: String, generation: u64, message: String },
 }
@@ -147,6 +167,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Shared {
     pub(crate) slot: Slot,
     pub(crate) feedback: Feedback,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) inbox: mpsc::Sender<Message>,
     events: broadcast::Sender<Arc<Event>>,
     pub(crate) started: Instant,
@@ -236,11 +257,16 @@ impl PolicyHost {
             return Err(StartError::NotADirectory { path: path.clone() });
         }
         let initial = Arc::new(Control::initial(&options)?);
+        let recorder = options.record.as_ref().map(|record| {
+            let path = record.file.clone();
+            Recorder::start(record).map_err(|source| StartError::Recording { path, source })
+        });
         let (inbox, messages) = mpsc::channel(INBOX_MESSAGES);
         let (events, first_listener) = broadcast::channel(EVENTS_KEPT);
         let shared = Arc::new(Shared {
             slot: Slot::new(initial),
             feedback: Feedback::default(),
+            recorder: recorder.transpose()?,
             inbox,
             events,
             started: Instant::now(),
@@ -251,7 +277,14 @@ impl PolicyHost {
             receipt: Mutex::default(),
             listed: Mutex::default(),
         });
-        Control::spawn(Arc::clone(&shared), options, messages)?;
+        let begun = options.record.as_ref().map(|record| record.file.clone());
+        if let Err(error) = Control::spawn(Arc::clone(&shared), options, messages) {
+            // A recording of nothing would only be in the way of the next attempt.
+            if let Some(file) = begun {
+                let _ = std::fs::remove_file(file);
+            }
+            return Err(error);
+        }
         Ok(Self { shared, first_listener: Mutex::new(Some(first_listener)) })
     }
 
@@ -291,6 +324,7 @@ impl PolicyHost {
     pub fn receipt(&self) -> Receipt {
         let mut receipt = self.shared.receipt.lock().unwrap_or_else(PoisonError::into_inner).clone();
         receipt.fallback_rounds = self.shared.fallback_rounds.load(Ordering::Relaxed);
+        receipt.recording = self.recording();
         receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
         let lineup = self.shared.slot.load();
         if let Some(active) = receipt.active.as_mut().filter(|a| a.generation == lineup.active.info.generation) {
@@ -300,6 +334,19 @@ impl PolicyHost {
             }
         }
         receipt
+    }
+
+    /// How the recording is getting on; `None` where none was asked for.
+    #[must_use]
+    pub fn recording(&self) -> Option<RecordingReceipt> {
+        self.shared.recorder.as_ref().map(Recorder::receipt)
+    }
+
+    /// Ends the recording: writes what is queued and what was observed since the last round, and closes the file. Rounds
+    /// go on, unrecorded. Without it, a host that is dropped closes its file in the background.
+    pub async fn finish_recording(&self) -> Option<RecordingReceipt> {
+        let recorder = self.shared.recorder.as_ref()?;
+        Some(recorder.finish(self.shared.feedback.take()).await)
     }
 
     /// Every policy found in the plugin directory, with its state.

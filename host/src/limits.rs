@@ -26,6 +26,30 @@ pub const MAX_SHADOWS: usize = 4;
 pub const SHADOW_MESSAGES: usize = 64;
 /// How long the shadows rest after a round, in times of what they took for it: they get a twentieth of a core at most.
 pub const SHADOW_REST: u32 = 19;
+/// How large a recording may become, unless told otherwise. Reached: recording stops, and says so.
+pub const RECORDING_BYTES: u64 = 256 * 1024 * 1024;
+/// What of a recording's limit is kept for its end.
+pub const RECORDING_END_BYTES: u64 = 256;
+/// Longest text in the header of a recording.
+pub const MAX_RECORDING_HEADER_BYTES: u32 = 1024 * 1024;
+/// Rounds waiting to be recorded. Full: they are not recorded, and counted.
+pub const RECORD_MESSAGES: usize = 16_384;
+/// Memory of rounds waiting to be recorded. Reached: as above; a larger round goes alone.
+pub const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+/// A frame of a recording is closed when it is larger than this, unpacked.
+pub const FRAME_BYTES: usize = 1024 * 1024;
+/// A frame of a recording is closed when it is older than this: what a crash loses at most.
+pub const FRAME_AGE: Duration = Duration::from_secs(1);
+/// Largest frame of a recording, unpacked: one round that is larger is not recorded, and ends the recording.
+pub const MAX_FRAME_BYTES: u32 = 1024 * 1024 * 1024;
+/// How long the recorder sleeps while it has nothing to write.
+pub const RECORD_TICK: Duration = Duration::from_millis(2);
+/// After this long without a round, the recorder sleeps until the next one wakes it.
+pub const RECORD_IDLE: Duration = Duration::from_millis(250);
+/// Dumps of rounds that took a generation out of service, in the state directory. More: the oldest are removed.
+pub const MAX_DUMPS: usize = 16;
+/// Bytes of all these dumps together. More: the oldest are removed; a larger one is not written.
+pub const MAX_DUMPS_BYTES: u64 = 64 * 1024 * 1024;
 /// Messages waiting for the control task. Full: outcomes of rounds are dropped and counted.
 pub const INBOX_MESSAGES: usize = 1_024;
 /// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.

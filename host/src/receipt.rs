@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::record::RecordingReceipt;
 use crate::vet::create_private;
 
 /// Where the host keeps its own files, unless told otherwise: under the plugin directory.
@@ -56,6 +57,11 @@ pub struct Receipt {
     pub dropped_messages: u64,
     /// Libraries out of service.
     pub quarantined: Vec<Quarantined>,
+    /// The rounds that took generations out of service, as kept by this host for `policy-host replay`, oldest first, at
+    /// most [`MAX_DUMPS`](crate::limits::MAX_DUMPS).
+    pub dumps: Vec<DumpReceipt>,
+    /// The recording, where one was asked for.
+    pub recording: Option<RecordingReceipt>,
     /// The process that writes this.
     pub host: HostProcess,
 }
@@ -182,6 +188,26 @@ pub struct Quarantined {
     pub file: String,
     /// The stable code of what it did.
     pub code: String,
+}
+
+/// A round that took a generation out of service, kept in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DumpReceipt {
+    /// The file.
+    pub file: String,
+    /// The policy.
+    pub policy: String,
+    /// Its generation.
+    pub generation: u64,
+    /// The SHA-256 of its library.
+    pub sha256: String,
+    /// The stable code of what it did.
+    pub code: String,
+    /// When it was written.
+    pub at_unix_ms: u64,
+    /// How large it is.
+    pub bytes: u64,
 }
 
 /// The process that writes the receipt.

@@ -10,11 +10,12 @@ use hdrhistogram::Histogram;
 use policy_plugin_api::abi::{Proposal, RawBlock};
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::{Block, BlockKind, BlockView};
-use policy_plugin_api::{BoundTask, Limits, RunningJobs};
+use policy_plugin_api::{BoundTask, Limits};
 
 use crate::background;
 use crate::lane::{LimitsCell, Pipeline};
 use crate::limits::{SHADOW_MESSAGES, SHADOW_REST};
+use crate::placement::input_bytes;
 use crate::receipt::ShadowReceipt;
 use crate::slot::PartInfo;
 use crate::validate;
@@ -235,33 +236,11 @@ fn compare(round: &Round, shadow: &[BoundTask], active: &[BoundTask]) -> Compare
     }
     let stages = round.stage_refs();
     let view = round.view(&stages);
-    let (of_shadow, of_active) = (local_bytes(&view, &ours), local_bytes(&view, &theirs));
+    let (of_shadow, of_active) = (input_bytes(&view, &ours), input_bytes(&view, &theirs));
     Compared {
         tasks: [ours.len() as u64, theirs.len() as u64],
         same,
         bytes: [of_shadow.0, of_active.0],
         local_bytes: [of_shadow.1, of_active.1],
     }
-}
-
-/// Input bytes of the tasks, and those on their executor. Rows in order of tasks.
-fn local_bytes(jobs: &RunningJobs<'_>, rows: &[BoundTask]) -> (u64, u64) {
-    let (uids, mut all, mut local) = (jobs.executors().uids(), 0u64, 0u64);
-    let mut rows = rows.iter().peekable();
-    for stage in jobs.stages() {
-        let (first, end) = (stage.first_task().0, stage.first_task().0.saturating_add(stage.task_count()));
-        let held = stage.has_holders();
-        while let Some(row) = rows.next_if(|row| row.task.0 < end) {
-            if !held || row.task.0 < first {
-                continue;
-            }
-            for (uid, bytes) in stage.task(row.task.0 - first).holders() {
-                all = all.saturating_add(bytes);
-                if uids.get(row.executor.index()) == Some(&uid.0) {
-                    local = local.saturating_add(bytes);
-                }
-            }
-        }
-    }
-    (all, local)
 }

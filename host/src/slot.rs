@@ -44,6 +44,8 @@ pub struct ActiveInfo {
     pub cause: Cause,
     /// SHA-256 of the `active.json` that asked for it; empty when none did.
     pub active_file_sha256: String,
+    /// The `active.json` that makes it again: policy, config, filters, scores, fallback.
+    pub activation: String,
 }
 
 impl ActiveInfo {

@@ -75,6 +75,13 @@ impl Plan {
     }
 }
 
+/// A proposal that broke the contract.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub(crate) violation: Violation,
+    pub(crate) proposal: Proposal,
+}
+
 /// Checks a proposal against its round and the limits of the filters; a legal one becomes a plan.
 pub(crate) fn validate(
     proposal: Proposal,
@@ -82,8 +89,10 @@ pub(crate) fn validate(
     limits: Option<&Block>,
     answered_by: &Arc<ActiveInfo>,
     fallback: Option<FallbackReason>,
-) -> Result<Plan, Violation> {
-    check(round, limits, proposal.rows())?;
+) -> Result<Plan, Rejected> {
+    if let Err(violation) = check(round, limits, proposal.rows()) {
+        return Err(Rejected { violation, proposal });
+    }
     Ok(Plan {
         round: Arc::clone(round),
         rows: Some(Arc::new(proposal)),

@@ -38,7 +38,7 @@ fn linked(policy: Arc<dyn DistributionPolicy>) -> PolicyHost {
 }
 
 /// A future that is ready at once needs no runtime.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         std::task::Poll::Ready(value) => value,

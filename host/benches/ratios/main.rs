@@ -7,6 +7,7 @@
 
 mod boundary;
 mod paired;
+mod recording;
 mod rounds;
 mod swap;
 
@@ -23,11 +24,12 @@ fn main() {
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sections: [(&str, Section); 7] = [
+    let sections: [(&str, Section); 8] = [
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
         ("shadow", boundary::shadow),
+        ("recording", recording::recording),
         ("swap", swap::latency),
         ("stall", swap::stall),
         ("memory", swap::memory),

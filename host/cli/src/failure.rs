@@ -21,6 +21,14 @@ impl Failure {
         Self { code: String::new(), message: String::new(), told: true }
     }
 
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn tell(&self) {
         if !self.told {
             eprintln!("error[{}]: {}", self.code, self.message);
@@ -30,6 +38,12 @@ impl Failure {
 
 impl From<policy_host::StartError> for Failure {
     fn from(error: policy_host::StartError) -> Self {
+        Self::new(error.code(), error)
+    }
+}
+
+impl From<policy_host::record::RecordingError> for Failure {
+    fn from(error: policy_host::record::RecordingError) -> Self {
         Self::new(error.code(), error)
     }
 }

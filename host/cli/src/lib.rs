@@ -40,6 +40,8 @@ enum Command {
     Run(commands::run::Run),
     /// What policies do to a workload, in virtual time, with the files that will be deployed.
     Evaluate(commands::evaluate::Evaluate),
+    /// What another policy would have done with the rounds of a recording, or the same one again.
+    Replay(commands::replay::Replay),
     /// Every policy found in a directory: name, version, kind, file, hash, state.
     List(commands::list::List),
     /// Judge plugin files in a process of their own, without touching any running host.
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.execute(),
         Command::Run(run) => run.execute(),
         Command::Evaluate(evaluate) => evaluate.execute(),
+        Command::Replay(replay) => replay.execute(),
         Command::List(list) => list.execute(),
         Command::Check(check) => check.execute(),
         Command::Switch(switch) => switch.execute(),

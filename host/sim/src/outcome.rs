@@ -61,6 +61,7 @@ impl Outcome {
             swaps,
             refusals,
             by_policy: self.by_policy.clone(),
+            recording: None,
         }
     }
 }

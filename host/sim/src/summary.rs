@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hdrhistogram::Histogram;
+use policy_host::RecordingReceipt;
 use serde::{Deserialize, Serialize};
 
 /// The summary of a run. Field names are public interface; fields may be added.
@@ -32,6 +33,9 @@ pub struct Summary {
     pub refusals: Vec<Refusal>,
     /// What each policy did.
     pub by_policy: BTreeMap<String, PolicyCounts>,
+    /// The recording, where the run was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingReceipt>,
 }
 
 /// A latency distribution in microseconds; all 0 when nothing was measured.
@@ -124,6 +128,14 @@ impl fmt::Display for Summary {
         }
         for r in &self.refusals {
             writeln!(f, "refused    at {} ms: {} [{}] {}", r.at_ms, r.file, r.code, r.message)?;
+        }
+        if let Some(r) = &self.recording {
+            let not = match (r.rounds_missed, r.rounds_after_stop) {
+                (0, 0) => String::new(),
+                (missed, 0) => format!(", {missed} missed: recording could not keep up"),
+                (missed, after) => format!(", {missed} missed, {after} after it had stopped ({})", r.stopped),
+            };
+            writeln!(f, "recording  {}: {} rounds in {} bytes{not}", r.file, r.rounds, r.bytes)?;
         }
         Ok(())
     }

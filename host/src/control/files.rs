@@ -11,12 +11,13 @@ use crate::activation;
 use crate::event::cut;
 use crate::host::StartError;
 use crate::lane::stuck_threads;
-use crate::limits::{FILES_INTERVAL, RECEIPT_INTERVAL, RECENT_CHANGES};
+use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
-    REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined,
+    RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
+use crate::record::Recorder;
 use crate::shadow::Shadows;
 use crate::slot::{Active, PartInfo};
 use crate::vet::{Digest, StagingDir, create_private};
@@ -108,6 +109,19 @@ impl Books {
             self.own_staging = tempfile::tempdir().ok();
         }
         StagingDir::under(self.own_staging.as_ref().map_or(Path::new("."), |d| d.path()))
+    }
+
+    /// The state directory, where one can be there.
+    pub(super) fn reachable_state_dir(&self) -> Option<PathBuf> {
+        self.state.as_ref().filter(|_| self.is_reachable()).map(|state| state.path().to_owned())
+    }
+
+    /// Notes a dump.
+    pub(super) fn dumped(&mut self, dump: DumpReceipt) {
+        let dumps = &mut self.receipt.dumps;
+        dumps.push(dump);
+        dumps.drain(..dumps.len().saturating_sub(MAX_DUMPS));
+        self.dirty = true;
     }
 
     pub(super) fn remembered_quarantine(&self) -> Vec<Quarantined> {
@@ -310,6 +324,7 @@ impl Control {
         books.receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
         books.receipt.dropped_messages = self.shared.dropped.load(Ordering::Relaxed);
         books.receipt.stuck_threads = stuck_threads() as u64;
+        books.receipt.recording = self.shared.recorder.as_ref().map(Recorder::receipt);
         books.receipt.quarantined = registry.quarantined();
         books.receipt.host.updated_unix_ms = unix_ms(SystemTime::now());
     }

@@ -26,7 +26,6 @@ impl Control {
         let pipeline = Pipeline::new(PolicyInstance::Linked(policy), Vec::new(), Box::new(|_| {}));
         let fallback = BuiltIn::default();
         let info = ActiveInfo {
-            policy: name,
             version: env!("CARGO_PKG_VERSION").into(),
             generation: 1,
             library: library.into(),
@@ -41,6 +40,8 @@ impl Control {
             since: SystemTime::now(),
             cause: Cause::Api,
             active_file_sha256: String::new(),
+            activation: serde_json::json!({ "policy": name, "fallback": fallback }).to_string(),
+            policy: name,
         };
         Ok(Active {
             lane: Lane::new(info.lane, Arc::new(pipeline), "policy-initial")?,

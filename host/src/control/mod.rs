@@ -4,6 +4,7 @@
 //! runs on threads that may be thrown away, and comes back as a message.
 
 mod admission;
+mod dump;
 mod files;
 mod initial;
 mod swap;
@@ -24,6 +25,7 @@ use crate::slot::{Active, ActiveInfo};
 use crate::watch::{Change, WatchHandle, watch};
 
 pub(crate) use admission::Admission;
+use dump::Dumped;
 use files::Books;
 pub(crate) use swap::Constructed;
 
@@ -34,6 +36,7 @@ pub(crate) enum Message {
     Admission(Box<Admission>),
     Constructed(Box<Constructed>),
     Outcome(Outcome),
+    Dumped(Box<Dumped>),
     Switch { activation: Activation, asked: Instant, reply: Reply },
     Stop(Option<oneshot::Sender<()>>),
 }
@@ -227,6 +230,7 @@ impl Control {
             Message::Admission(admission) => self.take_admission(*admission),
             Message::Constructed(constructed) => self.take_constructed(*constructed),
             Message::Outcome(outcome) => self.take_outcome(outcome),
+            Message::Dumped(dumped) => self.take_dumped(*dumped),
             Message::Switch { activation, asked, reply } => self.request(Request {
                 activation,
                 cause: Cause::Api,
@@ -242,7 +246,12 @@ impl Control {
 
     fn take_outcome(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Ejected { generation, fault } => self.eject(generation, &fault),
+            Outcome::Ejected { generation, fault, dump } => {
+                // Of a generation that is out of service already, one round is enough.
+                if self.eject(generation, &fault) {
+                    self.dump(dump);
+                }
+            }
             Outcome::Note { policy, generation, message } => {
                 self.tell(EventKind::Note { policy, generation, message });
             }

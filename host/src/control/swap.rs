@@ -328,17 +328,17 @@ impl Control {
         }
     }
 
-    /// Takes a generation out of service. Rounds have passed to the standby already; this makes it official.
-    pub(super) fn eject(&mut self, generation: u64, fault: &Fault) {
+    /// Takes a generation out of service; `false` when it is already. Rounds have passed to the standby: this makes it official.
+    pub(super) fn eject(&mut self, generation: u64, fault: &Fault) -> bool {
         let lineup = self.shared.slot.load();
         let Some(bad) = [&lineup.active, &lineup.standby].into_iter().find(|a| a.info.generation == generation) else {
-            return;
+            return false;
         };
         let (info, was_active) = (Arc::clone(&bad.info), bad.info.generation == lineup.active.info.generation);
         drop(lineup);
         self.quarantine(&info, fault);
         if !was_active {
-            return;
+            return true;
         }
         let now = Instant::now();
         let (serving, left) = self.shared.slot.roll_back();
@@ -360,6 +360,7 @@ impl Control {
             latency: now.elapsed(),
             by_round: serving.rounds.load(Ordering::Relaxed) > 0,
         });
+        true
     }
 
     fn quarantine(&mut self, info: &ActiveInfo, fault: &Fault) {
@@ -472,6 +473,7 @@ impl Construction {
             since: SystemTime::now(),
             cause: self.cause,
             active_file_sha256: self.active_file_sha256.clone(),
+            activation: self.recipe.activation(self.fallback),
         }
     }
 }

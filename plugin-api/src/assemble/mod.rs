@@ -4,6 +4,7 @@
 //! the life of its stage. A [`Round`] refers to them and costs O(executors + jobs + stages + runs of pending tasks).
 
 mod executors;
+mod restore;
 mod roster;
 mod round;
 mod stage;

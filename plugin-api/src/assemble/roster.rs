@@ -126,6 +126,10 @@ impl Roster {
         }
     }
 
+    pub(super) fn of_parts(block: Block, names: Vec<String>, uids: Vec<ExecutorUid>) -> Self {
+        Self { block, names, uids }
+    }
+
     /// The number of executors.
     #[must_use]
     pub fn len(&self) -> usize {

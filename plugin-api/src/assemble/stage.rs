@@ -80,6 +80,10 @@ impl StageTasks {
         Arc::new(Self { block: w.finish(), tasks: count })
     }
 
+    pub(super) fn of_parts(block: Block, tasks: u32) -> Self {
+        Self { block, tasks }
+    }
+
     /// The number of tasks.
     #[must_use]
     pub fn len(&self) -> u32 {

@@ -165,7 +165,7 @@ fn wrong_usage_is_exit_2_and_help_has_examples() {
     assert_eq!(run(&["switch", "bias", "--plugins"]).0, 2);
     assert_eq!(run(&["nonsense"]).0, 2);
     assert_eq!(run(&["run", "--plugins", "x", "--speed", "fast"]).0, 2);
-    for command in ["demo", "run", "list", "check", "switch", "status", "schema"] {
+    for command in ["demo", "run", "list", "check", "switch", "status", "schema", "replay"] {
         let (code, out, _) = run(&[command, "--help"]);
         assert_eq!(code, 0, "{command}");
         assert!(out.contains("Example:"), "{command}: {out}");

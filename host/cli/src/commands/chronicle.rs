@@ -81,6 +81,7 @@ fn describe(kind: &EventKind) -> Option<String> {
         }
         EventKind::FallbackRound { code, message, .. } => format!("fallback   [{code}] {}", first_line(message)),
         EventKind::Quarantined { file, code, .. } => format!("out        {file} [{code}]"),
+        EventKind::Dumped { code, file, .. } => format!("kept       the round [{code}] in {file}"),
         EventKind::Note { policy, generation, message } => {
             format!("note       {policy} generation {generation}: {message}")
         }

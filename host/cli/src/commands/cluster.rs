@@ -27,4 +27,12 @@ impl ClusterArgs {
             None => Ok(ClusterDefaults::uniform(self.executors, self.vcores)),
         }
     }
+
+    /// The options that say the same again, by name.
+    pub(crate) fn words(&self) -> Vec<(&'static str, String)> {
+        match &self.cluster {
+            Some(file) => vec![("cluster", file.display().to_string())],
+            None => vec![("executors", self.executors.to_string()), ("vcores", self.vcores.to_string())],
+        }
+    }
 }

@@ -1,16 +1,16 @@
 //! `evaluate`: what policies do to a workload, in virtual time, with the very files that will be deployed.
 
-mod candidate;
-mod grid;
+pub(crate) mod candidate;
+pub(crate) mod grid;
 mod report;
-mod table;
+pub(crate) mod table;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::error::ErrorKind;
 use policy_sim::evaluate::{Condition, Difference, METRICS, Row};
-use policy_sim::workload::{FaultPlan, Workload, is_seeded};
+use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded, recorded, recording};
 use serde_json::{Value, json};
 
 use crate::commands::cluster::ClusterArgs;
@@ -23,8 +23,8 @@ use report::{Setting, Target};
 /// Runs policies over a workload in virtual time: the same plugin files through the same host as in service, one row a
 /// policy, a random policy and a lower bound beside them.
 ///
-/// WORKLOAD is a workload file (JSON lines), `swim:FILE`, `openb:PODS.csv,NODES.csv`, or `synthetic:SPEC`. A seed
-/// regenerates a synthetic workload (from the seed of its SPEC on, counting up) and any `--faults random:…`; every other
+/// WORKLOAD is a workload file (JSON lines), `swim:FILE`, `openb:PODS.csv,NODES.csv`, `recorded:FILE` (what `run
+/// --record` wrote; what a recording lacks is told), or `synthetic:SPEC`. A seed regenerates a synthetic workload (from the seed of its SPEC on, counting up) and any `--faults random:…`; every other
 /// workload stays what it is, and the seed goes into the rounds only. All policies see the same workloads and seeds, so
 /// differences are paired. Figures depend on neither the number of threads nor the machine, but for `decision_us`.
 ///
@@ -103,7 +103,7 @@ impl Evaluate {
         // The workload first: it is read at once, and a typing error in it is the likeliest.
         let first = grid.workload(0)?;
         let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
-        let facts = self.facts(&first);
+        let facts = facts(&self.workload, self.seeds, &first)?;
         let setting = Setting::new(self.command(), &first, grid.is_fixed());
         let results = grid.run(first, &candidates, &plugins)?;
         let view = View { candidates: &candidates, compared, baseline, results: &results };
@@ -178,8 +178,9 @@ impl Evaluate {
         option("workload", std::slice::from_ref(&self.workload));
         option("policy", &self.policies);
         option("seeds", &[self.seeds.to_string()]);
-        option("executors", &[self.executors.to_string()]);
-        option("vcores", &[self.vcores.to_string()]);
+        for (name, value) in self.cluster.words() {
+            option(name, &[value]);
+        }
         if let Some(faults) = &self.faults {
             option("faults", &[faults.to_string()]);
         }
@@ -192,25 +193,32 @@ impl Evaluate {
         option("out", &["report.html".to_owned()]);
         words.join(" ")
     }
+}
 
-    fn facts(&self, workload: &Workload) -> Value {
-        let mut tenants: Vec<&str> = workload.jobs.iter().map(|j| &*j.tenant).collect();
-        tenants.sort_unstable();
-        tenants.dedup();
-        json!({
-            "source": self.workload,
-            "regenerated_by_seed": is_seeded(&self.workload),
-            "seeds": self.seeds,
-            "jobs": workload.jobs.len(),
-            "tasks": workload.task_count(),
-            "tenants": tenants.len(),
-            "executors": workload.header.executors.len(),
-            "vcores": workload.vcores(),
-            "work_vcore_us": policy_sim::evaluate::number(workload.work_vcore_us() as f64),
-            "last_submit_us": workload.last_submit_us(),
-            "outages": workload.header.faults.len(),
-        })
+/// What a workload is, for both outputs. A recording tells what it lacks.
+pub(crate) fn facts(source: &str, seeds: u32, workload: &Workload) -> Result<Value, Failure> {
+    let mut tenants: Vec<&str> = workload.jobs.iter().map(|j| &*j.tenant).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    let mut facts = json!({
+        "source": source,
+        "regenerated_by_seed": is_seeded(source),
+        "seeds": seeds,
+        "jobs": workload.jobs.len(),
+        "tasks": workload.task_count(),
+        "tenants": tenants.len(),
+        "executors": workload.header.executors.len(),
+        "vcores": workload.vcores(),
+        "work_vcore_us": policy_sim::evaluate::number(workload.work_vcore_us() as f64),
+        "last_submit_us": workload.last_submit_us(),
+        "outages": workload.header.faults.len(),
+    });
+    if let Some(path) = recording(source) {
+        let (_, told) = recorded::read(path, &ClusterDefaults::default())?;
+        facts["lacks"] = told.lacks().into();
+        facts["reconstruction"] = serde_json::to_value(told).unwrap_or_default();
     }
+    Ok(facts)
 }
 
 /// Wrong usage that only all options together show: exit 2, as clap does.
@@ -240,7 +248,7 @@ impl View<'_> {
             .flat_map(move |a| (a + 1..rows.len()).map(move |b| Difference { row: &rows[b], baseline: &rows[a] }))
     }
 
-    fn json(&self, workload: Value, broken: &[String]) -> Value {
+    pub(crate) fn json(&self, workload: Value, broken: &[String]) -> Value {
         let mut rows: Vec<Value> = (0..self.results.rows.len()).map(|at| self.row(at)).collect();
         let mut references = rows.split_off(self.compared);
         let mut bound = self.results.bound.json();
@@ -273,7 +281,7 @@ impl View<'_> {
     }
 
     /// Tasks lost or run twice are a bug, whatever the policy.
-    fn conserved(&self) -> Result<(), Failure> {
+    pub(crate) fn conserved(&self) -> Result<(), Failure> {
         for row in &self.results.rows {
             for name in ["tasks_lost", "tasks_duplicated"] {
                 let count = policy_sim::evaluate::metric(name).map_or(0.0, |at| row.value(at));

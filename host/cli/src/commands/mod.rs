@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod placement;
 pub(crate) mod progress;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;

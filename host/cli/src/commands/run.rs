@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use policy_host::{Events, HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_host::{Events, HostOptions, PolicyHost, RecordOptions, TaskDistributionPolicy};
 use policy_sim::cluster::{Cluster, ClusterOptions};
 use policy_sim::outcome::{End, Outcome};
 use policy_sim::progress::Progress;
@@ -24,10 +24,11 @@ use crate::failure::Failure;
 /// Hosts the policies of a directory over the embedded cluster, until the workload ends, the time passes, or Ctrl-C.
 ///
 /// WORKLOAD is a workload file (JSON lines), `swim:FILE` (a SWIM Hadoop trace), `openb:PODS.csv,NODES.csv` (the Alibaba
-/// GPU trace of 2023), or `synthetic:SPEC` (seeded; `synthetic:` alone is the default one).
+/// GPU trace of 2023), `recorded:FILE` (what `--record` wrote), or `synthetic:SPEC` (seeded; `synthetic:` alone is the
+/// default one).
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json"
+    after_help = "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json\n  policy-host run --plugins plugins.d --record run.rec"
 )]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -62,6 +63,13 @@ pub(crate) struct Run {
     /// How long a library may take to be examined and its policies to be made, in seconds.
     #[arg(long, default_value = "10", value_name = "S", value_parser = duration)]
     admission_deadline_s: Duration,
+    /// Record every round to this file, which must not be there yet, for `replay` and `evaluate --workload`. Rounds are
+    /// never delayed: those that recording cannot keep up with are missing, and counted.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// How large the recording may become, in MiB. Then recording stops: the beginning is kept, the rest is counted.
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    record_limit_mib: u64,
     /// Print no events, only the summary.
     #[arg(long)]
     quiet: bool,
@@ -85,7 +93,9 @@ impl Run {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let defaults = self.cluster.defaults()?;
         let workload = parse_source(&self.workload, &defaults)?;
+        let record = self.recording(&workload);
         let options = HostOptions {
+            record,
             policy: TaskDistributionPolicy::RoundRobin,
             plugins: Some(self.place.plugins.clone()),
             state_dir: self.place.state_dir.clone(),
@@ -109,6 +119,21 @@ impl Run {
         let runtime = runtime()?;
         let (outcome, summary) = runtime.block_on(job.run(options, async |_| Ok(())))?;
         report(&outcome, &summary, self.summary.as_deref())
+    }
+}
+
+impl Run {
+    /// What to record: the header tells what a replay needs to know of the cluster.
+    fn recording(&self, workload: &Workload) -> Option<RecordOptions> {
+        let mut record = RecordOptions::new(self.record.clone()?);
+        record.limit_bytes = self.record_limit_mib << 20;
+        record.about.insert("workload".into(), self.workload.as_str().into());
+        record.about.insert("seed".into(), self.seed.into());
+        record.about.insert("network_mib_per_s".into(), workload.header.network_mib_per_s.into());
+        if let Some(rack_mib_per_s) = workload.header.rack_mib_per_s {
+            record.about.insert("rack_mib_per_s".into(), rack_mib_per_s.into());
+        }
+        Some(record)
     }
 }
 
@@ -175,9 +200,11 @@ impl Job {
             }
         };
         settle(&host, &mut events, &mut chronicle, self.quiet).await;
+        let recording = host.finish_recording().await;
         host.shutdown().await;
         let (swaps, refusals) = chronicle.into_parts();
-        Ok((outcome.clone(), outcome.summary(swaps, refusals)))
+        let summary = Summary { recording, ..outcome.summary(swaps, refusals) };
+        Ok((outcome, summary))
     }
 }
 

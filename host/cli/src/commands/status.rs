@@ -90,6 +90,14 @@ fn tell(receipt: &Receipt, running: bool) {
     if receipt.stuck_threads > 0 {
         say!("threads   {} stuck in plugin code", receipt.stuck_threads);
     }
+    if let Some(r) = &receipt.recording {
+        let missed = if r.rounds_missed > 0 { format!(", {} missed", r.rounds_missed) } else { String::new() };
+        let stopped = if r.stopped.is_empty() { String::new() } else { format!(", stopped: {}", r.stopped) };
+        say!("recording {}: {} rounds{missed}, {} of {} bytes{stopped}", r.file, r.rounds, r.bytes, r.limit_bytes);
+    }
+    for d in &receipt.dumps {
+        say!("kept      {} generation {} ({}): {}", d.policy, d.generation, d.code, d.file);
+    }
     for q in &receipt.quarantined {
         say!("out of service  {} ({}) {}", q.file, q.code, short(&q.sha256));
     }

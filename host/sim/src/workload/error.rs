@@ -161,6 +161,9 @@ pub enum WorkloadError {
         /// What is allowed: least to most.
         range: String,
     },
+    /// A recording cannot be read as a workload.
+    #[error(transparent)]
+    Recording(#[from] policy_host::record::RecordingError),
     /// The text that names the workload makes no sense.
     #[error("`{spec}`: {reason}")]
     BadSource {
@@ -189,6 +192,7 @@ impl WorkloadError {
             Self::UnknownExecutor { .. } => "unknown-executor",
             Self::NoExecutors { .. } => "no-executors",
             Self::OutOfRange { .. } => "out-of-range",
+            Self::Recording(source) => source.code(),
             Self::BadSource { .. } => "bad-workload-source",
         }
     }

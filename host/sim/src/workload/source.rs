@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::swim::SwimOptions;
 use super::synthetic::SyntheticSpec;
-use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Workload, WorkloadError, file, openb, swim};
+use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Workload, WorkloadError, file, openb, recorded, swim};
 
 /// The cluster that a workload gets where it names no executors itself, or instead of those that it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ impl Default for ClusterDefaults {
 /// Loads what `source` names:
 /// - `swim:FILE[?OPTIONS]`: a SWIM Hadoop trace ([`swim`]);
 /// - `openb:PODS.csv,NODES.csv`: the Alibaba GPU trace of 2023 ([`openb`]); its nodes are the executors;
+/// - `recorded:FILE`, or simply the name of such a file: a recording of a host ([`recorded`]); its executors are the
+///   cluster;
 /// - `synthetic:SPEC`: the seeded generator ([`synthetic`](super::synthetic)); an empty SPEC is the default one;
 /// - anything else: a workload file ([`file`](mod@file)).
 ///
@@ -69,7 +71,17 @@ pub fn parse_source(source: &str, defaults: &ClusterDefaults) -> Result<Workload
     if source.starts_with(SYNTHETIC) {
         return parse_seeded(source, defaults, 0);
     }
-    file::read(Path::new(source), defaults)
+    match recording(source) {
+        Some(path) => Ok(recorded::read(path, defaults)?.0),
+        None => file::read(Path::new(source), defaults),
+    }
+}
+
+/// The file that `source` names, if it is one that a host recorded.
+#[must_use]
+pub fn recording(source: &str) -> Option<&Path> {
+    let path = Path::new(source);
+    source.strip_prefix("recorded:").map(Path::new).or_else(|| policy_host::record::is_recording(path).then_some(path))
 }
 
 const SYNTHETIC: &str = "synthetic:";

@@ -7,6 +7,7 @@ mod importers;
 mod known_answers;
 mod policy_view;
 mod real_time;
+mod recorded;
 mod series;
 mod traces;
 mod workload_file;

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// The name of the random policy.
 const RANDOM: &str = "random";
+/// The library of what is compiled into the host.
+pub(crate) const BUILT_IN: &str = "(built-in)";
 
 /// A policy with its config, filters and scores.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Candidate {
     pub(crate) library: String,
     /// The library's content; empty where there is none.
     pub(crate) sha256: String,
+    /// The contents of its filters' and scores' libraries.
+    pub(crate) parts: Vec<String>,
 }
 
 impl Candidate {
@@ -41,7 +45,18 @@ impl Candidate {
             version: env!("CARGO_PKG_VERSION").into(),
             library: "(simulator)".into(),
             sha256: String::new(),
+            parts: Vec::new(),
         }
+    }
+
+    /// Takes the policy that is compiled into the host, whatever libraries there are.
+    pub(crate) fn compile_in(&mut self) {
+        (self.version, self.library) = (env!("CARGO_PKG_VERSION").into(), BUILT_IN.into());
+    }
+
+    /// Whether no library has a part in it.
+    pub(crate) fn is_compiled_in(&self) -> bool {
+        self.library == BUILT_IN && self.parts.is_empty()
     }
 
     /// Whether it is the simulator's own, which no host provides.
@@ -72,7 +87,7 @@ impl Candidate {
 
 /// Switches, and waits no longer than until the next round will be answered by what was asked for: a receipt takes a
 /// round, and the first round is the simulation's.
-async fn put_in_service(host: &PolicyHost, activation: &str) -> Result<std::sync::Arc<ActiveInfo>, Failure> {
+pub(crate) async fn put_in_service(host: &PolicyHost, activation: &str) -> Result<std::sync::Arc<ActiveInfo>, Failure> {
     let before = host.active().generation;
     let mut switch = std::pin::pin!(host.switch(activation));
     let mut tick = tokio::time::interval(Duration::from_micros(500));
@@ -90,7 +105,7 @@ async fn put_in_service(host: &PolicyHost, activation: &str) -> Result<std::sync
 }
 
 /// Reads the SPECs.
-pub(super) fn parse(specs: &[String]) -> Result<Vec<Candidate>, Failure> {
+pub(crate) fn parse(specs: &[String]) -> Result<Vec<Candidate>, Failure> {
     let mut candidates = specs.iter().map(|s| read(s)).collect::<Result<Vec<_>, _>>()?;
     // Labels tell rows apart: by config where names do not, by number where nothing does.
     for at in 0..candidates.len() {
@@ -142,19 +157,19 @@ fn read(spec: &str) -> Result<Candidate, Failure> {
     }
     let activation = Value::from(fields).to_string();
     let (version, library, sha256) = (String::new(), String::new(), String::new());
-    Ok(Candidate { label: policy.clone(), policy, activation, version, library, sha256 })
+    Ok(Candidate { label: policy.clone(), policy, activation, version, library, sha256, parts: Vec::new() })
 }
 
 /// A private directory with the libraries that the candidates need: what is evaluated cannot change meanwhile, and the
 /// directory of a running host is not touched.
-pub(super) struct Plugins {
+pub(crate) struct Plugins {
     directory: tempfile::TempDir,
 }
 
 impl Plugins {
     /// Resolves the candidates over the whole directory, each new file judged in a child process first, and keeps what
     /// they need.
-    pub(super) fn prepare(plugins: Option<&Path>, candidates: &mut [Candidate]) -> Result<Self, Failure> {
+    pub(crate) fn prepare(plugins: Option<&Path>, candidates: &mut [Candidate]) -> Result<Self, Failure> {
         let failed = |e: std::io::Error| Failure::new("no-directory", format!("cannot make a directory: {e}"));
         let this = Self { directory: tempfile::tempdir().map_err(failed)? };
         let seen = this.directory.path().join("seen");
@@ -177,8 +192,9 @@ impl Plugins {
                 candidate.version.clone_from(&info.version);
                 candidate.library.clone_from(&info.library);
                 candidate.sha256.clone_from(&info.sha256);
-                let parts = info.filters.iter().chain(info.scores.iter().map(|(score, _)| score));
-                for library in parts.map(|part| &part.library).chain([&info.library]) {
+                let parts = || info.filters.iter().chain(info.scores.iter().map(|(score, _)| score));
+                candidate.parts = parts().map(|part| part.sha256.clone()).collect();
+                for library in parts().map(|part| &part.library).chain([&info.library]) {
                     let (from, to) = (seen.join(library), this.path().join(library));
                     if from.is_file() && !to.is_file() {
                         fs::rename(&from, &to).and_then(|()| fs::hard_link(&to, &from)).map_err(failed)?;
@@ -191,12 +207,12 @@ impl Plugins {
     }
 
     /// Where the libraries are.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("plugins.d")
     }
 
     /// A state directory for one run.
-    pub(super) fn state_dir(&self, number: usize) -> PathBuf {
+    pub(crate) fn state_dir(&self, number: usize) -> PathBuf {
         self.directory.path().join(format!("state-{number}"))
     }
 }

@@ -23,17 +23,17 @@ use crate::commands::progress::Bar;
 use crate::failure::Failure;
 
 /// What is run.
-pub(super) struct Grid<'a> {
-    pub(super) source: &'a str,
-    pub(super) defaults: &'a ClusterDefaults,
-    pub(super) faults: Option<&'a FaultPlan>,
-    pub(super) seeds: u64,
-    pub(super) events: Option<&'a Path>,
+pub(crate) struct Grid<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) defaults: &'a ClusterDefaults,
+    pub(crate) faults: Option<&'a FaultPlan>,
+    pub(crate) seeds: u64,
+    pub(crate) events: Option<&'a Path>,
     /// How many of the candidates were asked for; the rest are references.
-    pub(super) compared: usize,
-    pub(super) threads: Option<usize>,
+    pub(crate) compared: usize,
+    pub(crate) threads: Option<usize>,
     /// Whether to keep what a report draws.
-    pub(super) draw: bool,
+    pub(crate) draw: bool,
 }
 
 /// What came out.
@@ -90,7 +90,7 @@ struct Shared {
 
 impl Grid<'_> {
     /// The workload of a seed.
-    pub(super) fn workload(&self, seed: u64) -> Result<Arc<Workload>, WorkloadError> {
+    pub(crate) fn workload(&self, seed: u64) -> Result<Arc<Workload>, WorkloadError> {
         let mut workload = parse_seeded(self.source, self.defaults, seed)?;
         if let Some(faults) = self.faults {
             faults.apply(&mut workload, seed)?;
@@ -104,7 +104,7 @@ impl Grid<'_> {
     }
 
     /// Runs everything. `first` is the workload of the first seed.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         first: Arc<Workload>,
         candidates: &[Candidate],
@@ -285,7 +285,7 @@ impl<'a> Watched<'a> {
 }
 
 /// Whether a fallback's code is that of an answer which broke the contract.
-fn is_violation(code: &str) -> bool {
+pub(crate) fn is_violation(code: &str) -> bool {
     const CODES: [&str; 9] = [
         "too-many-rows",
         "unknown-task",

@@ -32,9 +32,9 @@ pub(super) const COLUMNS: &[(&str, &str, Shows)] = &[
 pub(super) const COMPARED: &[(&str, &str)] =
     &[("makespan", "makespan_us"), ("JCT mean", "jct_us.mean"), ("JCT p99", "jct_us.p99")];
 
-pub(super) fn print(view: &View<'_>, workload: &Value) {
+pub(crate) fn print(view: &View<'_>, workload: &Value) {
     say!(
-        "{}: {} jobs, {} tasks, {} tenants on {} executors with {} vcores; {} seeds\n",
+        "{}: {} jobs, {} tasks, {} tenants on {} executors with {} vcores; {} seeds",
         workload["source"].as_str().unwrap_or(""),
         workload["jobs"],
         workload["tasks"],
@@ -43,6 +43,8 @@ pub(super) fn print(view: &View<'_>, workload: &Value) {
         workload["vcores"],
         workload["seeds"],
     );
+    workload["lacks"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|lack| say!("  {lack}"));
+    say!("");
     let results = view.results;
     let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).collect();
     let mut cells: Vec<Vec<String>> =

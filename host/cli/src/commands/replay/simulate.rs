@@ -1,0 +1,60 @@
+//! The closed loop: a workload made of the recording, run from beginning to end under each policy.
+
+use std::path::Path;
+
+use policy_sim::workload::ClusterDefaults;
+use serde_json::Value;
+
+use crate::commands::evaluate::candidate::{Candidate, Plugins};
+use crate::commands::evaluate::grid::{Grid, Results};
+use crate::commands::evaluate::{View, facts, table};
+use crate::failure::Failure;
+use crate::say;
+
+/// What came of it.
+pub(super) struct Simulated {
+    candidates: Vec<Candidate>,
+    results: Results,
+    facts: Value,
+}
+
+pub(super) fn run(file: &Path, candidates: &[Candidate], plugins: &Plugins) -> Result<Simulated, Failure> {
+    let source = format!("recorded:{}", file.display());
+    // The recording has its own cluster; its network may be the default one, and is told then.
+    let defaults = ClusterDefaults::default();
+    let compared = candidates.len();
+    let grid = Grid {
+        source: &source,
+        defaults: &defaults,
+        faults: None,
+        seeds: 1,
+        events: None,
+        compared,
+        threads: None,
+        draw: false,
+    };
+    let workload = grid.workload(0)?;
+    if workload.task_count() == 0 {
+        return Err(Failure::new("recording-empty", "no task of the recording has a duration that is known"));
+    }
+    let facts = facts(&source, 1, &workload)?;
+    let results = grid.run(workload, candidates, plugins)?;
+    let simulated = Simulated { candidates: candidates.to_vec(), results, facts };
+    simulated.view().conserved()?;
+    Ok(simulated)
+}
+
+impl Simulated {
+    fn view(&self) -> View<'_> {
+        View { candidates: &self.candidates, compared: self.candidates.len(), baseline: 0, results: &self.results }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        self.view().json(self.facts.clone(), &[])
+    }
+
+    pub(super) fn print(&self) {
+        say!("\nSimulated from beginning to end:");
+        table::print(&self.view(), &self.facts);
+    }
+}

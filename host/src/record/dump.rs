@@ -1,0 +1,96 @@
+//! Dumps of the guard: the one round that took a generation out of service, in the format of recordings.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::codec::{Encoder, Totals};
+use super::{Header, Taken, frame};
+use crate::limits::{MAX_DUMPS, MAX_DUMPS_BYTES};
+use crate::receipt::{DumpReceipt, unix_ms, write_atomically};
+use crate::vet::create_private;
+
+/// Where dumps lie in the state directory.
+const DIRECTORY: &str = "dumps";
+/// What their names end in.
+const SUFFIX: &str = ".rec";
+
+/// A round that the guard did not let pass.
+#[derive(Debug)]
+pub(crate) struct Dump(pub(crate) Box<Taken>);
+
+/// Writes a dump, and removes the oldest ones where there would be too many.
+pub(crate) fn write(state_dir: &Path, dump: &Dump) -> io::Result<DumpReceipt> {
+    let taken = &dump.0;
+    let (info, code) = (&taken.generation.info, taken.fault.as_ref().map_or("", |fault| fault.code));
+    let mut about = serde_json::Map::new();
+    about.insert("code".into(), code.into());
+    let mut bytes = frame::header(&Header::new("dump", about))?;
+    let mut encoder = Encoder::default();
+    encoder.round(taken);
+    encoder.end(Totals { rounds: 1, missed: 0, limit: false });
+    let packed = frame::pack(&encoder.take()).ok_or_else(|| io::Error::other("the round is too large for a dump"))?;
+    bytes.extend(packed);
+    if bytes.len() as u64 > MAX_DUMPS_BYTES {
+        return Err(io::Error::other(format!("the round takes {} bytes, the limit is {MAX_DUMPS_BYTES}", bytes.len())));
+    }
+    let directory = state_dir.join(DIRECTORY);
+    create_private(state_dir)?;
+    create_private(&directory)?;
+    make_room(&directory, bytes.len() as u64)?;
+    let now = unix_ms(std::time::SystemTime::now());
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let policy: String = info.policy.chars().take(64).map(plain).collect();
+    let path = directory.join(format!("{now:013}-{policy}-{}-{code}{SUFFIX}", info.generation));
+    write_atomically(&path, &bytes)?;
+    Ok(DumpReceipt {
+        file: path.display().to_string(),
+        policy: info.policy.clone(),
+        generation: info.generation,
+        sha256: info.sha256.clone(),
+        code: code.to_owned(),
+        at_unix_ms: now,
+        bytes: bytes.len() as u64,
+    })
+}
+
+/// Removes the oldest dumps until another one of `bytes` is within the limits. Names begin with the time.
+fn make_room(directory: &Path, bytes: u64) -> io::Result<()> {
+    let mut dumps: Vec<(PathBuf, u64)> = Vec::new();
+    for entry in fs::read_dir(directory)?.flatten() {
+        if entry.file_name().to_string_lossy().ends_with(SUFFIX) {
+            dumps.push((entry.path(), entry.metadata().map_or(0, |m| m.len())));
+        }
+    }
+    dumps.sort();
+    let mut all: u64 = dumps.iter().map(|d| d.1).sum();
+    let mut left = dumps.len();
+    for (path, size) in dumps {
+        if left < MAX_DUMPS && all + bytes <= MAX_DUMPS_BYTES {
+            break;
+        }
+        fs::remove_file(path)?;
+        (left, all) = (left - 1, all - size);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = |at: usize| directory.path().join(format!("{at:013}-p-2-policy-panicked{SUFFIX}"));
+        (0..MAX_DUMPS + 3).for_each(|at| fs::write(name(at), "x").unwrap());
+        fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        make_room(directory.path(), 1).unwrap();
+        let left: Vec<bool> = (0..MAX_DUMPS + 3).map(|at| name(at).exists()).collect();
+        assert_eq!(left.iter().filter(|there| **there).count(), MAX_DUMPS - 1);
+        assert!(!left[3] && left[4], "{left:?}");
+        assert!(directory.path().join("notes.txt").exists(), "what is not a dump stays");
+        make_room(directory.path(), MAX_DUMPS_BYTES).unwrap();
+        assert!((0..MAX_DUMPS + 3).all(|at| !name(at).exists()), "no room for two of that size");
+    }
+}
