@@ -5,11 +5,13 @@
 //! views of two words or so. The views hold no state, and nothing here writes.
 
 mod executors;
+mod holders;
 mod jobs;
 mod stages;
 mod tasks;
 
 pub use executors::{AvailableTaskSlots, Executor, Executors};
+pub use holders::Holders;
 pub use jobs::{Job, Tenant};
 pub use stages::Stage;
 pub use tasks::Task;

@@ -2,7 +2,6 @@
 
 use super::Stage;
 use super::stages::per_task;
-use crate::block::ragged;
 use crate::columns::stage;
 use crate::ids::{ExecutorUid, TaskId};
 
@@ -69,13 +68,10 @@ impl<'a> Task<'a> {
         (pin != u32::MAX).then_some(ExecutorUid(pin))
     }
 
-    /// Who holds how many bytes of its input: largest first.
+    /// Who holds how many bytes of its input: largest first. For many tasks, [`Stage::holders`] is the fast way.
     #[inline]
     pub fn holders(&self) -> impl ExactSizeIterator<Item = (ExecutorUid, u64)> + Clone + use<'a> {
-        let block = self.stage.block;
-        let range = ragged(block.column(stage::HOLDER_OFFSETS), self.index as usize);
-        let uids = block.column::<u32>(stage::HOLDER_UID).get(range.clone()).unwrap_or(&[]);
-        let bytes = block.column::<u64>(stage::HOLDER_BYTES).get(range).unwrap_or(&[]);
-        uids.iter().map(|&u| ExecutorUid(u)).zip(bytes.iter().copied())
+        let (uids, bytes) = self.stage.holders().of(self.index);
+        uids.iter().copied().zip(bytes.iter().copied())
     }
 }
