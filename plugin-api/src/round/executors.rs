@@ -1,5 +1,6 @@
 //! Executors as a round shows them: what is free of each, and what the roster says about it.
 
+use super::Labels;
 use crate::block::{BlockView, ragged};
 use crate::columns::{roster, round};
 use crate::ids::{ExecutorId, ExecutorUid};
@@ -85,10 +86,24 @@ impl<'a> Executors<'a> {
         self.roster.column(roster::MEMORY_MIB)
     }
 
+    /// By lasting number, the number in this round; `u32::MAX` for executors that are gone. For many look-ups.
+    #[inline]
+    #[must_use]
+    pub fn index_by_uid(&self) -> &'a [u32] {
+        self.roster.column(roster::INDEX_BY_UID)
+    }
+
+    /// Their labels, for many look-ups. Costs five column look-ups: get it once, not once an executor.
+    #[must_use]
+    pub fn labels(&self) -> Labels<'a> {
+        Labels::new(self.roster)
+    }
+
     /// Where the executor of this lasting number stands in this round; `None` while it is gone.
+    #[inline]
     #[must_use]
     pub fn by_uid(&self, uid: ExecutorUid) -> Option<ExecutorId> {
-        let at = *self.roster.column::<u32>(roster::INDEX_BY_UID).get(uid.index())?;
+        let at = *self.index_by_uid().get(uid.index())?;
         (at != u32::MAX).then_some(ExecutorId(at))
     }
 

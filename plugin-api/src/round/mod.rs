@@ -7,12 +7,14 @@
 mod executors;
 mod holders;
 mod jobs;
+mod labels;
 mod stages;
 mod tasks;
 
 pub use executors::{AvailableTaskSlots, Executor, Executors};
 pub use holders::Holders;
 pub use jobs::{Job, Tenant};
+pub use labels::Labels;
 pub use stages::Stage;
 pub use tasks::Task;
 
