@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "a program")]
 
 mod boundary;
+mod composite;
+#[path = "../../../plugins/kit/benches/paired/mod.rs"]
 mod paired;
 mod rounds;
 mod swap;
@@ -23,10 +25,11 @@ fn main() {
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sections: [(&str, Section); 7] = [
+    let sections: [(&str, Section); 8] = [
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
+        ("composite", composite::composite),
         ("shadow", boundary::shadow),
         ("swap", swap::latency),
         ("stall", swap::stall),
