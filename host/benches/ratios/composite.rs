@@ -48,7 +48,8 @@ fn linked(composite: &Composite, scores: &[(u32, &dyn TaskScore)], round: &Round
     let mut slots = Vec::new();
     view.available_slots(&mut slots);
     let weights: Vec<u32> = scores.iter().map(|score| score.0).collect();
-    let ask = |place: usize, candidates: &Candidates<'_>, into: &mut [f32]| scores[place].1.score(&view, candidates, into);
+    let ask =
+        |place: usize, candidates: &Candidates<'_>, into: &mut [f32]| scores[place].1.score(&view, candidates, into);
     composite.bind::<PolicyError>(&mut slots, &view, &weights, ask).expect("it binds")
 }
 
