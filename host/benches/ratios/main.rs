@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "a program")]
 
 mod boundary;
+mod composite;
+#[path = "../../../plugins/kit/benches/paired/mod.rs"]
 mod paired;
 mod recording;
 mod rounds;
@@ -28,6 +30,7 @@ fn main() {
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
+        ("composite", composite::composite),
         ("shadow", boundary::shadow),
         ("recording", recording::recording),
         ("swap", swap::latency),

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::artifact;
 use crate::boundary::loaded;
-use crate::paired::{median, quantile};
+use crate::paired::{Ratio, median, quantile};
 use crate::rounds::round;
 
 const SWAPS: usize = 200;
@@ -211,7 +211,8 @@ pub(crate) fn stall(runtime: &Runtime) {
         over.store(true, Ordering::Relaxed);
         swapper.await.expect("no swap failed");
     });
-    let ratios: Vec<f64> = p99[1].iter().zip(&p99[0]).map(|(with, without)| with / without).collect();
+    let paired =
+        |side: &[Vec<f64>]| Ratio::of(&side[0].iter().copied().zip(side[1].iter().copied()).collect::<Vec<_>>());
     let share = 100.0 * firsts as f64 / rounds as f64;
     println!(
         "{} swaps; while swapping, {share:.0} % of {rounds} rounds were the first of their generation\n\n| | without \
@@ -219,16 +220,16 @@ pub(crate) fn stall(runtime: &Runtime) {
         swaps.load(Ordering::Relaxed)
     );
     println!(
-        "| round p50 | {:.1} us | {:.1} us | {:.2} |",
+        "| round p50 (median of 32 pairs, 95 %) | {:.1} us | {:.1} us | {} |",
         median(&p50[0]),
         median(&p50[1]),
-        median(&p50[1]) / median(&p50[0])
+        paired(&p50)
     );
     println!(
-        "| round p99 (median of 32 pairs) | {:.1} us | {:.1} us | {:.2} |",
+        "| round p99 (median of 32 pairs, 95 %) | {:.1} us | {:.1} us | {} |",
         median(&p99[0]),
         median(&p99[1]),
-        median(&ratios)
+        paired(&p99)
     );
 }
 

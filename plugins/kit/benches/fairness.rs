@@ -3,13 +3,15 @@
 //! a ratio is the median of the paired ratios. Absolute times are for sizing only.
 #![allow(missing_docs, reason = "a program")]
 
-use std::cell::RefCell;
+mod paired;
+
 use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use paired::{compare, median};
 use policy_kit::tenant_fair::{Placement, TenantFairConfig};
 use policy_kit::{Adaptive, RoundRobin, TenantFair};
 use policy_plugin_api::abi::RawBlock;
@@ -18,6 +20,8 @@ use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{executor, job, round, stage, task};
 
+/// Least time of a block.
+const BLOCK: Duration = Duration::from_millis(5);
 const PAIRS: usize = 31;
 
 fn main() {
@@ -35,44 +39,20 @@ fn main() {
         report(name, "4 tenants, 1,000,000 tasks", 1_000_000, || bind(&policy, &few));
         report(name, "1,000 tenants, 200,000 mixed tasks", 200_000, || bind(&policy, &mixed));
         let (many, some) = (busy_cluster(1_000), busy_cluster(10));
-        let times = RefCell::new((Vec::new(), Vec::new()));
-        let ratio = compare(
-            || times.borrow_mut().0.push(time(|| bind(&policy, &some))),
-            || times.borrow_mut().1.push(time(|| bind(&policy, &many))),
-            |a, b| b / a,
-            &times,
-        );
-        let (some, many) = times.into_inner();
+        let ratio = compare(PAIRS, BLOCK, || once(&policy, &some), || once(&policy, &many));
         println!(
-            "{name}: 100 free slots, 1,000 tenants: {:.1} us with 10,000 pending, {:.1} us with 1,000,000; ratio {ratio:.3}",
-            median(some) * 1e6,
-            median(many) * 1e6
+            "{name}: 100 free slots, 1,000 tenants: {:.1} us with 10,000 pending, {:.1} us with 1,000,000; ratio {ratio}",
+            ratio.nanos.0 / 1e3,
+            ratio.nanos.1 / 1e3
         );
     }
     heap();
     adaptive();
 }
 
-/// Times of the two sides.
-type Times = RefCell<(Vec<f64>, Vec<f64>)>;
-
-fn compare(mut a: impl FnMut(), mut b: impl FnMut(), ratio: impl Fn(f64, f64) -> f64, times: &Times) -> f64 {
-    for pair in 0..PAIRS * 8 {
-        if pair % 2 == 0 {
-            a();
-            b();
-        } else {
-            b();
-            a();
-        }
-    }
-    let times = times.borrow();
-    median(times.0.iter().zip(&times.1).map(|(&a, &b)| ratio(a, b)).collect())
-}
-
 fn report(placement: &str, what: &str, tasks: usize, mut call: impl FnMut() -> usize) {
     assert_eq!(call(), tasks);
-    let seconds = median((0..PAIRS).map(|_| time(&mut call)).collect());
+    let seconds = median(&(0..PAIRS).map(|_| time(&mut call)).collect::<Vec<_>>());
     let each = seconds * 1e9 / tasks as f64;
     println!("{placement}: {what}: {:.1} ms, {each:.0} ns a task, {:.1}M tasks/s", seconds * 1e3, 1e3 / each);
 }
@@ -88,7 +68,7 @@ fn heap() {
         }
         1
     };
-    let seconds = median((0..PAIRS).map(|_| time(&mut update)).collect());
+    let seconds = median(&(0..PAIRS).map(|_| time(&mut update)).collect::<Vec<_>>());
     println!("bare heap of 1,000: {:.0} ns an update", seconds * 1e3);
 }
 
@@ -96,14 +76,11 @@ fn heap() {
 fn adaptive() {
     let (plain, round) = (RoundRobin::default(), busy_cluster(1_000));
     let policy = Adaptive::from_config(<Adaptive as FromConfig>::Config::default()).expect("a config");
-    let times = RefCell::new((Vec::new(), Vec::new()));
-    let ratio = compare(
-        || times.borrow_mut().0.push(time(|| bind(&plain, &round))),
-        || times.borrow_mut().1.push(time(|| bind(&policy, &round))),
-        |a, b| (b - a) * 1e6,
-        &times,
+    let added = compare(PAIRS, BLOCK, || once(&plain, &round), || once(&policy, &round));
+    println!(
+        "adaptive: adds {:.1} us a round of 10,000 executors, 1,000 stages, 100 free slots; ratio {added}",
+        added.difference / 1e3
     );
-    println!("adaptive: adds {ratio:.1} us a round of 10,000 executors, 1,000 stages, 100 free slots");
     let seen = Observation {
         duration_us: 1_000,
         remote_bytes: 1 << 20,
@@ -115,7 +92,7 @@ fn adaptive() {
         policy.observe(&batch);
         1
     };
-    let seconds = median((0..PAIRS).map(|_| time(&mut tell)).collect());
+    let seconds = median(&(0..PAIRS).map(|_| time(&mut tell)).collect::<Vec<_>>());
     println!("adaptive: {:.0} ns an observation, those of its behaviours with it", seconds * 1e9 / 1e4);
 }
 
@@ -129,9 +106,9 @@ fn duration(mut call: impl FnMut() -> usize) -> Duration {
     start.elapsed()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// Binds a round and forgets the answer.
+fn once(policy: &impl DistributionPolicy, round: &TestRound) {
+    black_box(bind(policy, round));
 }
 
 fn bind(policy: &impl DistributionPolicy, round: &TestRound) -> usize {

@@ -122,24 +122,23 @@ where
     fn sum(&mut self, candidates: &Candidates<'_>) -> std::result::Result<&[f32], ScoreFault<E>> {
         let rows = candidates.rows().len();
         self.sums.clear();
+        self.sums.resize(rows, 0.0);
         self.own.resize(rows, 0.0);
         for (place, &weight) in self.weights.iter().enumerate().filter(|&(_, &weight)| weight > 0) {
             self.own.fill(0.0);
             (self.score)(place, candidates, &mut self.own)
                 .map_err(|error| ScoreFault::Failed { score: place, error })?;
-            let legal = self.own.iter().fold(true, |legal, own| legal & (0.0..=MAX_SCORE).contains(own));
-            if !legal {
+            // Added up before it is known whether all are legal: one pass without branches.
+            let (mut illegal, weight) = (0, weight as f32);
+            for (sum, own) in self.sums.iter_mut().zip(&self.own) {
+                illegal |= u32::from(!(0.0..=MAX_SCORE).contains(own));
+                *sum += own * weight;
+            }
+            if illegal > 0 {
                 let value = self.own.iter().copied().find(|own| !(0.0..=MAX_SCORE).contains(own)).unwrap_or(f32::NAN);
                 return Err(ScoreFault::OutOfRange { score: place, value });
             }
-            let weighted = self.own.iter().map(|own| own * weight as f32);
-            if self.sums.is_empty() {
-                self.sums.extend(weighted);
-            } else {
-                self.sums.iter_mut().zip(weighted).for_each(|(sum, own)| *sum += own);
-            }
         }
-        self.sums.resize(rows, 0.0);
         Ok(&self.sums)
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use policy_plugin_api::prelude::*;
+use policy_plugin_api::round::Labels;
 use policy_plugin_api::score::MAX_SCORE;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,8 +34,8 @@ impl FromConfig for PreferredLabels {
 }
 
 impl PreferredLabels {
-    fn rate(&self, executor: &Executor<'_>) -> f32 {
-        let carries = |(name, value): &(&String, &String)| executor.label(name) == Some(value.as_str());
+    fn rate(&self, labels: &Labels<'_>, executor: ExecutorId) -> f32 {
+        let carries = |(name, value): &(&String, &String)| labels.has(executor, name, value);
         let carried = self.config.labels.iter().filter(carries).count();
         MAX_SCORE * carried as f32 / self.config.labels.len().max(1) as f32
     }
@@ -42,8 +43,8 @@ impl PreferredLabels {
 
 impl TaskScore for PreferredLabels {
     fn score(&self, running_jobs: &RunningJobs<'_>, candidates: &Candidates<'_>, scores: &mut [f32]) -> Result<()> {
-        let executors = running_jobs.executors();
-        candidates.rate(scores, |_, row| self.rate(&executors.get(row.executor)));
+        let labels = running_jobs.executors().labels();
+        candidates.rate(scores, |_, row| self.rate(&labels, row.executor));
         Ok(())
     }
 }

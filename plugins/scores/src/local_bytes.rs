@@ -25,15 +25,15 @@ impl TaskScore for LocalBytes {
         if !stage.has_holders() {
             return Ok(());
         }
-        let executors = running_jobs.executors();
+        let (held, index_by_uid) = (stage.holders(), running_jobs.executors().index_by_uid());
         let mut scores = scores;
         for (task, rows) in candidates.iter() {
             let (own, rest) = scores.split_at_mut(rows.len());
-            let holders = stage.task(task).holders();
-            let all = holders.clone().map(|(_, bytes)| bytes).fold(0, u64::saturating_add).max(1);
-            for (uid, bytes) in holders {
-                let holder = executors.by_uid(uid);
-                if let Some(at) = rows.iter().position(|row| Some(row.executor) == holder) {
+            let (uids, bytes) = held.of(task);
+            let all = bytes.iter().copied().fold(0, u64::saturating_add).max(1);
+            for (uid, &bytes) in uids.iter().zip(bytes) {
+                let holder = index_by_uid.get(uid.index()).copied().unwrap_or(u32::MAX);
+                if let Some(at) = rows.iter().position(|row| row.executor.0 == holder) {
                     own[at] = (own[at] + MAX_SCORE * (bytes as f64 / all as f64) as f32).min(MAX_SCORE);
                 }
             }

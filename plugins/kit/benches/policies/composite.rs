@@ -50,12 +50,13 @@ fn local_bytes(jobs: &RunningJobs<'_>, candidates: &Candidates<'_>, scores: &mut
     if !stage.has_holders() {
         return;
     }
-    let mut scores = scores;
+    let (held, index_by_uid, mut scores) = (stage.holders(), executors.index_by_uid(), scores);
     for (task, rows) in candidates.iter() {
         let (own, rest) = scores.split_at_mut(rows.len());
-        for (uid, bytes) in stage.task(task).holders() {
-            let holder = executors.by_uid(uid);
-            if let Some(at) = rows.iter().position(|row| Some(row.executor) == holder) {
+        let (uids, bytes) = held.of(task);
+        for (uid, &bytes) in uids.iter().zip(bytes) {
+            let holder = index_by_uid.get(uid.index()).copied().unwrap_or(u32::MAX);
+            if let Some(at) = rows.iter().position(|row| row.executor.0 == holder) {
                 own[at] = bytes as f32 / 20_000.0;
             }
         }

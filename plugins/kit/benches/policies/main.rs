@@ -7,6 +7,7 @@
 
 mod baseline;
 mod composite;
+#[path = "../paired/mod.rs"]
 mod paired;
 mod sections;
 mod workload;

@@ -57,7 +57,7 @@ pub(crate) fn full_round(subjects: &[Subject]) {
         let to_strings = compare(5, BLOCK, &mut once, || drop(black_box(strings.bind())));
         let (nanos, rate) = (to_copy.nanos.1 / bound as f64, bound as f64 / to_copy.nanos.1 * 1e3);
         println!(
-            "| {} | {} | {rate:.0} | {nanos:.1} | {to_copy} | {:.0} | {:.1} ms | {bound} |",
+            "| {} | {} | {rate:.0} | {nanos:.1} | {to_copy:#} | {:.0} | {:.1} ms | {bound} |",
             subject.name,
             subject.workload.describe(),
             to_strings.median,
@@ -88,7 +88,7 @@ pub(crate) fn incremental(subjects: &[Subject]) {
         let again = || drop(black_box(bind(&*for_many, &many, &mut c)));
         let to_strings = compare(PAIRS, BLOCK, again, || drop(black_box(strings.bind())));
         println!(
-            "| {} | {:.1} us | {:.1} us | {ratio} | {} | {:.1} | {bound} |",
+            "| {} | {:.1} us | {:.1} us | {ratio:#} | {} | {:.1} | {bound} |",
             subject.name,
             ratio.nanos.0 / 1e3,
             ratio.nanos.1 / 1e3,
@@ -98,38 +98,39 @@ pub(crate) fn incremental(subjects: &[Subject]) {
     }
 }
 
-/// What a task costs in rounds of different size: a hundred free slots an executor, and as many tasks as slots. In the
-/// last column the executors do not grow with the tasks: ten thousand in rounds of every size.
+/// What a task costs in rounds of different size, over ten thousand executors with a hundred free slots each; against
+/// the round of a hundred thousand, too, where the executors' own cost no longer counts. As information, the same where
+/// executors grow with the tasks, from ten.
 pub(crate) fn per_task(subjects: &[Subject]) {
     const SIZES: [u32; 4] = [1_000, 10_000, 100_000, TASKS];
     println!(
-        "| policy | ns a task at 1k | 10k | 100k | 1M | 1M / 1k (goal <= 1.5) | met | 1M / 1k, 10,000 executors |\n\
-         |---|---|---|---|---|---|---|---|"
+        "| policy | ns a task at 1k | 10k | 100k | 1M | 1M / 1k (goal <= 1.5) | met | 1M / 100k | executors grow: 1k | 1M \
+         | 1M / 1k |\n|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for subject in subjects {
-        let against_smallest = |tasks: u32, executors: Option<u32>| -> Ratio {
+        let against = |(few, many): (u32, u32), executors: Option<u32>| -> Ratio {
             let side = |tasks: u32| {
                 let mut cluster = Cluster::new(subject.workload, executors.unwrap_or(tasks / VCORES), tasks);
                 let (round, policy, mut slots) = (cluster.round(everything, None), (subject.make)(), Vec::new());
                 move || drop(black_box(bind(&*policy, &round, &mut slots)))
             };
-            let scale = f64::from(SIZES[0]) / f64::from(tasks);
-            compare(PAIRS, BLOCK, side(SIZES[0]), side(tasks)).scaled(scale)
+            compare(PAIRS, BLOCK, side(few), side(many)).scaled(f64::from(few) / f64::from(many))
         };
-        let [_, ten, hundred, most] = SIZES.map(|tasks| (tasks > SIZES[0]).then(|| against_smallest(tasks, None)));
-        let fixed = against_smallest(TASKS, Some(EXECUTORS));
-        let cell =
-            |ratio: &Option<Ratio>, tasks: u32| ratio.as_ref().map_or(f64::NAN, |r| r.nanos.1 / f64::from(tasks));
-        let Some(last) = &most else { continue };
+        let [least, ten, hundred, most] = SIZES;
+        let second = against((least, ten), Some(EXECUTORS));
+        let upper = against((hundred, most), Some(EXECUTORS));
+        let whole = against((least, most), Some(EXECUTORS));
+        let growing = against((least, most), None);
         println!(
-            "| {} | {:.1} | {:.1} | {:.1} | {:.1} | {last} | {} | {:.2} |",
+            "| {} | {:.1} | {:.1} | {:.1} | {:.1} | {whole:.2} | {} | {upper:.2} | {:.1} | {:.1} | {growing:.2} |",
             subject.name,
-            last.nanos.0 / f64::from(SIZES[0]),
-            cell(&ten, SIZES[1]),
-            cell(&hundred, SIZES[2]),
-            cell(&most, SIZES[3]),
-            goal(last.interval.0 <= 1.5),
-            fixed.median,
+            whole.nanos.0 / f64::from(least),
+            second.nanos.1 / f64::from(ten),
+            upper.nanos.0 / f64::from(hundred),
+            whole.nanos.1 / f64::from(most),
+            goal(whole.interval.0 <= 1.5),
+            growing.nanos.0 / f64::from(least),
+            growing.nanos.1 / f64::from(most),
         );
     }
 }
@@ -154,7 +155,7 @@ pub(crate) fn one_changed(subjects: &[Subject]) {
             },
         );
         println!(
-            "| {} | {:.2} ms | {:.2} ms | {ratio} | {} |",
+            "| {} | {:.2} ms | {:.2} ms | {ratio:#} | {} |",
             subject.name,
             ratio.nanos.0 / 1e6,
             ratio.nanos.1 / 1e6,

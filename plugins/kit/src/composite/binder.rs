@@ -1,8 +1,10 @@
 //! One round of scoring and picking: candidates are collected for a batch of tasks, scored in one call, and each task
 //! takes the best that still has room.
 
-use policy_plugin_api::round::{Executors, Stage};
-use policy_plugin_api::{AvailableTaskSlots, BoundTask, Candidates, PolicyError, RunningJobs, TaskId};
+use policy_plugin_api::round::Stage;
+use policy_plugin_api::{
+    AvailableTaskSlots, BoundTask, Candidates, ExecutorId, ExecutorUid, PolicyError, RunningJobs, TaskId,
+};
 
 use super::alive::{Alive, mix};
 use super::best::Best;
@@ -24,9 +26,16 @@ struct Batch {
     tasks: Vec<u32>,
     demands: Vec<Demand>,
     row_offsets: Vec<u32>,
+    /// Executors with what they have free, and their positions. What lies behind the last of `row_offsets` is room.
     rows: Vec<AvailableTaskSlots>,
-    /// The position of each row's executor.
     positions: Vec<u32>,
+}
+
+/// The candidates of the task that is being collected.
+struct Open<'b> {
+    rows: &'b mut [AvailableTaskSlots],
+    positions: &'b mut [u32],
+    len: usize,
 }
 
 impl Batch {
@@ -35,33 +44,49 @@ impl Batch {
         self.demands.clear();
         self.row_offsets.clear();
         self.row_offsets.push(0);
-        self.rows.clear();
-        self.positions.clear();
     }
 
-    /// The positions of the task that is being collected.
+    fn rows_used(&self) -> usize {
+        self.row_offsets.last().map_or(0, |&n| n as usize)
+    }
+
+    /// Starts the next task, of at most so many candidates.
     #[inline]
-    fn open(&self) -> &[u32] {
-        &self.positions[self.row_offsets.last().map_or(0, |&n| n as usize)..]
+    fn open(&mut self, most: usize) -> Open<'_> {
+        let (from, to) = (self.rows_used(), self.rows_used() + most);
+        if self.rows.len() < to {
+            self.rows.resize(to, AvailableTaskSlots { executor: ExecutorId(0), slots: 0, memory_mib: 0 });
+            self.positions.resize(to, 0);
+        }
+        Open { rows: &mut self.rows[from..to], positions: &mut self.positions[from..to], len: 0 }
     }
 
     #[inline]
-    fn add(&mut self, position: u32, slot: &AvailableTaskSlots) {
-        self.rows.push(*slot);
-        self.positions.push(position);
-    }
-
-    #[inline]
-    fn close(&mut self, task: u32, demand: Demand) {
+    fn close(&mut self, task: u32, demand: Demand, candidates: usize) {
         self.tasks.push(task);
         self.demands.push(demand);
-        self.row_offsets.push(self.rows.len() as u32);
+        self.row_offsets.push((self.rows_used() + candidates) as u32);
+    }
+}
+
+impl Open<'_> {
+    /// Adds a candidate if it counts. Written in any case: whether it counts is hard to predict.
+    #[inline(always)]
+    fn add(&mut self, position: u32, slot: &AvailableTaskSlots, counts: bool) {
+        self.rows[self.len] = *slot;
+        self.positions[self.len] = position;
+        self.len += usize::from(counts);
+    }
+
+    #[inline(always)]
+    fn is_new(&self, position: u32) -> bool {
+        self.positions[..self.len].iter().all(|&known| known != position)
     }
 }
 
 /// See the module.
 pub(super) struct Binder<'a, 's, 'w, F> {
-    executors: Executors<'a>,
+    index_by_uid: &'a [u32],
     alive: Alive<'s>,
     judge: Judge<'w, F>,
     /// Candidates drawn for each task; 0 for all.
@@ -83,7 +108,7 @@ where
 {
     pub(super) fn new(jobs: &RunningJobs<'a>, alive: Alive<'s>, judge: Judge<'w, F>, drawn: usize) -> Self {
         Self {
-            executors: jobs.executors(),
+            index_by_uid: jobs.executors().index_by_uid(),
             alive,
             judge,
             drawn,
@@ -135,6 +160,7 @@ where
         pass: &Pass<'_>,
     ) -> bool {
         let uniform = Demand::of_stage(stage);
+        let holders = stage.has_holders().then(|| stage.holders());
         self.batch.clear();
         while self.batch.tasks.len() < size {
             if room == 0 || self.alive.is_empty() {
@@ -142,8 +168,10 @@ where
             }
             let Some(task) = pending.next() else { return false };
             let demand = uniform.unwrap_or_else(|| Demand::of_task(stage, task));
-            if demand.vcores <= room && self.candidates(stage, task, demand, pass) {
-                self.batch.close(task, demand);
+            let held = holders.map_or(&[][..], |holders| holders.of(task).0);
+            let found = if demand.vcores <= room { self.candidates(held, demand, pass) } else { 0 };
+            if found > 0 {
+                self.batch.close(task, demand, found);
                 room -= demand.vcores;
                 continue;
             }
@@ -155,41 +183,24 @@ where
         true
     }
 
-    /// Adds the candidates of one task; none, if it fits nowhere.
-    fn candidates(&mut self, stage: &Stage<'_>, task: u32, demand: Demand, pass: &Pass<'_>) -> bool {
+    /// Lists the candidates of one task behind those of the others; says how many there are: none, if it fits nowhere.
+    fn candidates(&mut self, held: &[ExecutorUid], demand: Demand, pass: &Pass<'_>) -> usize {
         let covers = |unfit: &Demand| demand.vcores >= unfit.vcores && demand.memory_mib >= unfit.memory_mib;
         if self.unfit.iter().any(covers) || self.unfit_here.iter().any(covers) {
-            return false;
+            return 0;
         }
-        if self.drawn == 0 || self.alive.len() <= self.drawn {
+        let fits = |slot: &AvailableTaskSlots| demand.fits(slot) & pass.allows(slot.executor);
+        let found = if self.drawn == 0 || self.alive.len() <= self.drawn {
+            let mut open = self.batch.open(self.alive.len());
             for &position in self.alive.positions() {
                 let slot = self.alive.slot(position);
-                if demand.fits(slot) && pass.allows(slot.executor) {
-                    self.batch.add(position, slot);
-                }
+                open.add(position, slot, fits(slot));
             }
+            open.len
         } else {
-            for _ in 0..self.drawn {
-                let position = self.alive.draw();
-                self.offer(position, demand, pass);
-            }
-            if let Some(position) = self.best.take().filter(|&p| self.alive.slot(p).slots > 0) {
-                self.offer(position, demand, pass);
-            }
-            self.offer_holders(stage, task, demand, pass);
-            if self.batch.open().is_empty() {
-                // Bad luck, or nearly full: the first that fits, so that nothing stays free that could be used.
-                let fits = |position: &&u32| {
-                    let slot = self.alive.slot(**position);
-                    demand.fits(slot) && pass.allows(slot.executor)
-                };
-                if let Some(&position) = self.alive.positions().iter().find(fits) {
-                    self.batch.add(position, self.alive.slot(position));
-                }
-            }
-        }
-        let found = !self.batch.open().is_empty();
-        if !found {
+            self.draw(held, fits)
+        };
+        if found == 0 {
             let unfit = if pass.allows_all() { &mut self.unfit } else { &mut self.unfit_here };
             if unfit.len() < UNFIT {
                 unfit.push(demand);
@@ -198,24 +209,33 @@ where
         found
     }
 
+    /// Some drawn at random, one of the best so far, the holders; where none of those will do, the first that will.
     #[inline(always)]
-    fn offer(&mut self, position: u32, demand: Demand, pass: &Pass<'_>) {
-        let slot = self.alive.slot(position);
-        if demand.fits(slot) && pass.allows(slot.executor) && !self.batch.open().contains(&position) {
-            self.batch.add(position, slot);
+    fn draw(&mut self, held: &[ExecutorUid], fits: impl Fn(&AvailableTaskSlots) -> bool) -> usize {
+        let mut open = self.batch.open(self.drawn + 1 + HOLDERS);
+        match self.drawn {
+            // A loop of a known length is faster.
+            5 => draw_some(5, &mut self.alive, &mut open, &fits),
+            drawn => draw_some(drawn, &mut self.alive, &mut open, &fits),
         }
-    }
-
-    fn offer_holders(&mut self, stage: &Stage<'_>, task: u32, demand: Demand, pass: &Pass<'_>) {
-        if !stage.has_holders() {
-            return;
+        let alive = &self.alive;
+        let mut offer = |position: u32| {
+            let slot = alive.slot(position);
+            let is_new = open.is_new(position);
+            open.add(position, slot, fits(slot) & is_new);
+        };
+        self.best.take().into_iter().for_each(&mut offer);
+        for uid in held.iter().take(HOLDERS) {
+            let executor = self.index_by_uid.get(uid.index()).filter(|&&at| at != u32::MAX);
+            executor.and_then(|&executor| alive.position(ExecutorId(executor))).into_iter().for_each(&mut offer);
         }
-        for (uid, _) in stage.task(task).holders().take(HOLDERS) {
-            let position = self.executors.by_uid(uid).and_then(|executor| self.alive.position(executor));
-            if let Some(position) = position {
-                self.offer(position, demand, pass);
+        if open.len == 0 {
+            // Bad luck, or nearly full: so that nothing stays free that could be used.
+            if let Some(&position) = alive.positions().iter().find(|&&position| fits(alive.slot(position))) {
+                open.add(position, alive.slot(position), true);
             }
         }
+        open.len
     }
 
     /// Scores the batch and binds each of its tasks to the best candidate that has room left.
@@ -226,10 +246,11 @@ where
         pass: &Pass<'_>,
         answer: &mut Vec<BoundTask>,
     ) -> Result<(), ScoreFault<E>> {
-        let Batch { tasks, demands, row_offsets, rows, positions } = &self.batch;
+        let Batch { tasks, demands, row_offsets, positions, .. } = &self.batch;
         if tasks.is_empty() {
             return Ok(());
         }
+        let rows = &self.batch.rows[..self.batch.rows_used()];
         let candidates = Candidates::new(stage.id(), tasks, row_offsets, rows);
         let candidates = candidates.unwrap_or_else(|e: PolicyError| unreachable!("collected together: {e}"));
         let sums = self.judge.sum(&candidates)?;
@@ -261,6 +282,17 @@ where
             }
         }
         Ok(())
+    }
+}
+
+/// Draws so many executors; those that fit become candidates, each once.
+#[inline(always)]
+fn draw_some(times: usize, alive: &mut Alive<'_>, open: &mut Open<'_>, fits: &impl Fn(&AvailableTaskSlots) -> bool) {
+    for _ in 0..times {
+        let position = alive.draw();
+        let slot = alive.slot(position);
+        let is_new = open.is_new(position);
+        open.add(position, slot, fits(slot) & is_new);
     }
 }
 

@@ -61,7 +61,7 @@ impl Indexes {
     }
 
     /// The index of a stage, made or moved on where necessary; `None` where this round has made enough of them.
-    pub(super) fn of(&mut self, stage: &Stage<'_>, listed: u32, view: &View<'_>) -> Option<&mut Index> {
+    pub(super) fn of(&mut self, stage: &Stage<'_>, listed: u32, view: View) -> Option<&mut Index> {
         let id = (stage.job().key(), stage.number(), stage.task_count());
         let known = self.all.iter().position(|index| index.stage == id);
         if let Some(at) = known.filter(|&at| self.all[at].is_fresh(stage, listed, view)) {
@@ -93,7 +93,7 @@ impl Index {
         id: StageId,
         stage: &Stage<'_>,
         covered: u32,
-        view: &View<'_>,
+        view: View,
         recycled: Option<Index>,
         pairs: &mut Vec<(u32, u32)>,
     ) -> Self {
@@ -102,13 +102,14 @@ impl Index {
         from.clear();
         homeless.clear();
         pairs.clear();
+        let held = view.of(stage);
         let pending = stage.pending_runs().flat_map(|(first, length)| first..first + length);
         for task in pending.take(covered as usize) {
-            let worth = view.worth(stage, task);
+            let worth = held.worth(task);
             if !worth.waits {
                 homeless.push(task);
             }
-            for (uid, _) in view.uids(stage, task, worth.least_bytes) {
+            for (uid, _) in held.uids(task, worth.least_bytes) {
                 let uid = uid.index();
                 if uid >= from.len() {
                     from.resize(uid + 1, 0);
@@ -140,10 +141,11 @@ impl Index {
     }
 
     /// Whether more than a quarter of the window is left, and it is of these tasks.
-    fn is_fresh(&self, stage: &Stage<'_>, listed: u32, view: &View<'_>) -> bool {
+    fn is_fresh(&self, stage: &Stage<'_>, listed: u32, view: View) -> bool {
         let gone = self.pending.checked_sub(stage.pending_count());
         let left = gone.map_or(0, |gone| self.covered.saturating_sub(gone));
-        let holds = |task: &u32, uid: usize| view.uids(stage, *task, 1).any(|(holder, _)| holder.index() == uid);
+        let held = view.of(stage);
+        let holds = |task: &u32, uid: usize| held.uids(*task, 1).any(|(holder, _)| holder.index() == uid);
         // A few samples tell another stage of the same name from this one.
         let step = (self.from.len() / 8).max(1);
         let sampled = (0..self.from.len()).step_by(step).all(|uid| {

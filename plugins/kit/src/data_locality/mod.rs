@@ -27,7 +27,9 @@ use index::Indexes;
 pub use index::WINDOW_TASKS;
 use racks::Racks;
 use turn::AtWork;
-use view::NOWHERE;
+
+/// The seat of an executor that has nothing free.
+const NOWHERE: u32 = u32::MAX;
 
 /// The most that `wait_ms` and `rack_wait_ms` can be: an hour.
 pub const MAX_WAIT_MS: u32 = 3_600_000;
@@ -80,8 +82,11 @@ struct Kept {
     assigner: Assigner,
     /// Where an executor stands among the free ones of the round, by uid.
     seat_of: Vec<u32>,
-    /// Tasks of the turn under way.
+    /// The number of a free executor in the round, by uid.
+    executor_of: Vec<ExecutorId>,
+    /// Tasks of the turn under way, and those of them that found no holder.
     tasks: Vec<u32>,
+    homeless: Vec<u32>,
 }
 
 impl DataLocality {
@@ -124,14 +129,14 @@ impl DistributionPolicy for DataLocality {
         let mut at_work =
             AtWork::new(&self.config, running_jobs, FirstFit::most_free_first(slots, usize::MAX), &mut kept);
         for stage in running_jobs.stages() {
-            if at_work.executors.is_exhausted() {
+            if at_work.is_exhausted() {
                 break;
             }
             let pass = gate.pass(stage.id());
             if stage.has_holders() {
                 at_work.bind(&stage, &mut gate, &pass);
             } else {
-                at_work.executors.bind(&stage, &mut gate, &pass, &mut at_work.answer);
+                at_work.bind_plain(&stage, &mut gate, &pass);
             }
         }
         Ok(at_work.answer)
@@ -161,8 +166,10 @@ impl Kept {
             let uid = uids[slot.executor.index()] as usize;
             if uid >= self.seat_of.len() {
                 self.seat_of.resize(uid + 1, NOWHERE);
+                self.executor_of.resize(self.executor_of.len().max(uid + 1), ExecutorId(u32::MAX));
             }
             self.seat_of[uid] = seat as u32;
+            self.executor_of[uid] = slot.executor;
         }
     }
 }

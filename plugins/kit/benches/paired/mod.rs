@@ -1,4 +1,5 @@
-//! Two sides, measured in turn.
+//! Two sides, measured in turn: what the benches of the kit and of the host show ratios with.
+#![allow(dead_code, reason = "each bench uses a part")]
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,24 @@ pub(crate) struct Ratio {
     pub(crate) interval: (f64, f64),
     /// Median time of one call of each side, in nanoseconds.
     pub(crate) nanos: (f64, f64),
+    /// Median of the paired differences B - A of one call, in nanoseconds.
+    pub(crate) difference: f64,
 }
 
 impl Ratio {
+    /// Of pairs (A, B) of nanoseconds, each two measured one right after the other.
+    pub(crate) fn of(times: &[(f64, f64)]) -> Self {
+        let each = |of: fn(&(f64, f64)) -> f64| times.iter().map(of).collect::<Vec<f64>>();
+        let ratios = each(|t| t.1 / t.0);
+        Self {
+            median: median(&ratios),
+            min: quantile(&ratios, 0.0),
+            interval: bootstrap(&ratios),
+            nanos: (median(&each(|t| t.0)), median(&each(|t| t.1))),
+            difference: median(&each(|t| t.1 - t.0)),
+        }
+    }
+
     /// The ratio per unit, where one call of B does `a / b` times as much as one call of A.
     pub(crate) fn scaled(self, by: f64) -> Self {
         let interval = (self.interval.0 * by, self.interval.1 * by);
@@ -22,10 +38,12 @@ impl Ratio {
     }
 }
 
+/// The median with its interval, to two digits unless told otherwise; `{:#}` with the least ratio, too.
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (low, high) = self.interval;
-        write!(f, "{:.2} [{low:.2}, {high:.2}], min {:.2}", self.median, self.min)
+        let (digits, (low, high)) = (f.precision().unwrap_or(2), self.interval);
+        write!(f, "{:.digits$} [{low:.digits$}, {high:.digits$}]", self.median)?;
+        if f.alternate() { write!(f, ", min {:.digits$}", self.min) } else { Ok(()) }
     }
 }
 
@@ -44,14 +62,7 @@ pub(crate) fn compare(pairs: usize, block: Duration, mut a: impl FnMut(), mut b:
             times.push((time(&mut a, calls_a), of_b));
         }
     }
-    let ratios: Vec<f64> = times.iter().map(|(a, b)| b / a).collect();
-    let side = |of: fn(&(f64, f64)) -> f64| quantile(&times.iter().map(of).collect::<Vec<_>>(), 0.5);
-    Ratio {
-        median: quantile(&ratios, 0.5),
-        min: quantile(&ratios, 0.0),
-        interval: bootstrap(&ratios),
-        nanos: (side(|t| t.0), side(|t| t.1)),
-    }
+    Ratio::of(&times)
 }
 
 /// How many calls take at least `block`.
@@ -73,6 +84,10 @@ fn time(call: &mut impl FnMut(), calls: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
+pub(crate) fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
 pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -85,7 +100,7 @@ fn bootstrap(values: &[f64]) -> (f64, f64) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         values[(state >> 33) as usize % values.len()]
     };
-    let mut medians = || quantile(&values.iter().map(|_| draw()).collect::<Vec<_>>(), 0.5);
+    let mut medians = || median(&values.iter().map(|_| draw()).collect::<Vec<_>>());
     let medians: Vec<f64> = (0..1_000).map(|_| medians()).collect();
     (quantile(&medians, 0.025), quantile(&medians, 0.975))
 }

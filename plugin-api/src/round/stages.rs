@@ -1,0 +1,182 @@
+//! Stages as a round shows them: which of their tasks are pending, and what is the same for all tasks of one.
+
+use super::{Holders, Job, RunningJobs, Task};
+use crate::block::BlockView;
+use crate::columns::{round, stage};
+use crate::ids::{JobId, StageId, TaskId};
+
+/// One stage with pending tasks: tasks that differ in their data, not in their code.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage<'a> {
+    pub(super) jobs: RunningJobs<'a>,
+    pub(super) id: StageId,
+    pub(super) block: BlockView<'a>,
+    pub(super) first_task: u32,
+    pub(super) tasks: u32,
+    pub(super) run_start: &'a [u32],
+    pub(super) run_length: &'a [u32],
+    pub(super) vcores: &'a [u32],
+    pub(super) memory_mib: &'a [u32],
+}
+
+impl<'a> Stage<'a> {
+    /// Its number in this round.
+    #[must_use]
+    pub fn id(&self) -> StageId {
+        self.id
+    }
+
+    /// Its job.
+    #[must_use]
+    pub fn job(&self) -> Job<'a> {
+        let job = self.jobs.round.column::<u32>(round::STAGE_JOB).get(self.id.index()).copied().unwrap_or(u32::MAX);
+        self.jobs.job(JobId(job))
+    }
+
+    /// The embedder's number of the stage within its job.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.jobs.round.column::<u32>(round::STAGE_NUMBER).get(self.id.index()).copied().unwrap_or(0)
+    }
+
+    /// All tasks of the stage: done, running or pending.
+    #[inline]
+    #[must_use]
+    pub fn task_count(&self) -> u32 {
+        self.tasks
+    }
+
+    /// The number of its first task in this round: task `i` of the stage is `first_task + i`.
+    #[inline]
+    #[must_use]
+    pub fn first_task(&self) -> TaskId {
+        TaskId(self.first_task)
+    }
+
+    /// Tasks that wait to be bound. [`Stage::pending`] may list fewer: the host bounds the number of runs it lists.
+    #[must_use]
+    pub fn pending_count(&self) -> u32 {
+        self.jobs.round.column::<u32>(round::STAGE_PENDING).get(self.id.index()).copied().unwrap_or(0)
+    }
+
+    /// Tasks running now.
+    #[must_use]
+    pub fn running_count(&self) -> u32 {
+        self.jobs.round.column::<u32>(round::STAGE_RUNNING).get(self.id.index()).copied().unwrap_or(0)
+    }
+
+    /// Since when the stage has been runnable, in microseconds on the clock of [`RunningJobs::now_us`].
+    #[must_use]
+    pub fn runnable_since_us(&self) -> u64 {
+        self.jobs.round.column::<u64>(round::STAGE_RUNNABLE_SINCE_US).get(self.id.index()).copied().unwrap_or(0)
+    }
+
+    /// The pending tasks as runs of consecutive indices, ascending: (first, length). The cheapest way to bind many.
+    pub fn pending_runs(&self) -> impl ExactSizeIterator<Item = (u32, u32)> + DoubleEndedIterator + use<'a> {
+        self.run_start.iter().copied().zip(self.run_length.iter().copied())
+    }
+
+    /// The pending tasks one by one, ascending. Lazy: what is not asked for costs nothing.
+    pub fn pending(&self) -> impl Iterator<Item = Task<'a>> + use<'a> {
+        let this = *self;
+        self.pending_runs().flat_map(|(first, length)| first..first.saturating_add(length)).map(move |i| this.task(i))
+    }
+
+    /// Task `index` of the stage.
+    #[inline]
+    #[must_use]
+    pub fn task(&self, index: u32) -> Task<'a> {
+        Task { stage: *self, index }
+    }
+
+    /// What every task of the stage takes in vcores, where it is the same for all.
+    #[inline]
+    #[must_use]
+    pub fn uniform_vcores(&self) -> Option<u32> {
+        match self.vcores {
+            [] => Some(1),
+            [v] => Some((*v).max(1)),
+            _ => None,
+        }
+    }
+
+    /// Vcores that task `index` takes: at least one.
+    #[inline]
+    #[must_use]
+    pub fn vcores_of(&self, index: u32) -> u32 {
+        per_task(self.vcores, index, 1).max(1)
+    }
+
+    /// What every task of the stage takes in memory (MiB), where it is the same for all.
+    #[inline]
+    #[must_use]
+    pub fn uniform_memory_mib(&self) -> Option<u32> {
+        match self.memory_mib {
+            [] => Some(0),
+            [m] => Some(*m),
+            _ => None,
+        }
+    }
+
+    /// Memory that task `index` takes, MiB.
+    #[inline]
+    #[must_use]
+    pub fn memory_mib_of(&self, index: u32) -> u32 {
+        per_task(self.memory_mib, index, 0)
+    }
+
+    /// Whether any task of the stage has a key.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.block.column::<u64>(stage::KEY_HASH).is_empty()
+    }
+
+    /// Whether any task of the stage has known holders of its input.
+    #[inline]
+    #[must_use]
+    pub fn has_holders(&self) -> bool {
+        !self.block.column::<u32>(stage::HOLDER_UID).is_empty()
+    }
+
+    /// The holders of the input of all its tasks, as slices. Costs three column look-ups: get it once, not once a task.
+    #[must_use]
+    pub fn holders(&self) -> Holders<'a> {
+        Holders::new(self.block)
+    }
+
+    /// Whether any task of the stage is pinned.
+    #[must_use]
+    pub fn has_pins(&self) -> bool {
+        !self.block.column::<u32>(stage::PIN).is_empty()
+    }
+
+    /// XXH3-64 (seed 0) of each task's key, one row a task; empty where tasks have no keys.
+    #[must_use]
+    pub fn key_hashes(&self) -> &'a [u64] {
+        self.block.column(stage::KEY_HASH)
+    }
+
+    /// Whether task `index` is pending and listed. Costs a binary search over the runs.
+    #[must_use]
+    pub fn is_pending(&self, index: u32) -> bool {
+        self.pending_run_of(index).is_some()
+    }
+
+    /// The listed run of pending tasks that holds task `index`. Costs a binary search over the runs.
+    #[must_use]
+    pub fn pending_run_of(&self, index: u32) -> Option<std::ops::Range<u32>> {
+        let at = self.run_start.partition_point(|&start| start <= index).checked_sub(1)?;
+        let run = self.run_start[at]..self.run_start[at].saturating_add(*self.run_length.get(at)?).min(self.tasks);
+        run.contains(&index).then_some(run)
+    }
+}
+
+/// The value of a column that has one row a task, one row for all, or none.
+#[inline]
+pub(super) fn per_task(column: &[u32], index: u32, absent: u32) -> u32 {
+    match column {
+        [] => absent,
+        [one] => *one,
+        many => many.get(index as usize).copied().unwrap_or(absent),
+    }
+}
