@@ -5,6 +5,7 @@ pub mod error;
 pub mod fault;
 pub mod file;
 pub mod openb;
+pub mod recorded;
 mod rows;
 pub mod source;
 pub mod swim;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 pub use error::{Place, WorkloadError};
 pub use fault::{FaultPlan, Outage};
 pub use policy_plugin_api::assemble::ExecutorSpec;
-pub use source::{ClusterDefaults, is_seeded, parse_seeded, parse_source};
+pub use recorded::Recorded;
+pub use source::{ClusterDefaults, is_seeded, parse_recorded, parse_seeded, parse_source};
 
 /// The network that a workload gets when it names none, in MiB/s.
 pub const DEFAULT_NETWORK_MIB_PER_S: u64 = 1000;

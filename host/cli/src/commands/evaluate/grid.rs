@@ -12,10 +12,12 @@ use policy_plugin_api::assemble::Round;
 use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
 use policy_sim::cluster::{Cluster, ClusterOptions};
-use policy_sim::evaluate::{Row, RunFigures, lower_bound};
+use policy_sim::evaluate::{Row, RunFigures, lower_bound, recorded_figures};
 use policy_sim::event_log::EventLog;
 use policy_sim::virtual_time::{self, VirtualTimeOptions};
-use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, WorkloadError, is_seeded, parse_seeded};
+use policy_sim::workload::{
+    ClusterDefaults, FaultPlan, Recorded, Workload, WorkloadError, is_seeded, parse_recorded, parse_seeded,
+};
 
 use super::candidate::{Candidate, Plugins};
 use crate::commands::progress::Bar;
@@ -39,6 +41,8 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     /// What no policy can beat.
     pub(crate) bound: Row,
+    /// What was measured, where the workload was recorded.
+    pub(crate) recorded: Option<Row>,
     /// The first fault of each candidate.
     pub(crate) faults: Vec<Option<FirstFault>>,
     /// Numbers of the seeds, from 0.
@@ -75,6 +79,16 @@ impl Grid<'_> {
             faults.apply(&mut workload, seed)?;
         }
         Ok(Arc::new(workload))
+    }
+
+    /// What was measured, where the workload was recorded: a row of one run, under the policies that it ran with.
+    pub(super) fn recorded(&self, workload: &Workload) -> Result<Option<Row>, WorkloadError> {
+        let row = |recorded: Recorded| Row {
+            policy: recorded.policies().join(" "),
+            label: "recorded".to_owned(),
+            runs: vec![recorded_figures(workload, &recorded)],
+        };
+        Ok(parse_recorded(self.source)?.map(row))
     }
 
     /// Whether all seeds have one workload.
@@ -139,7 +153,7 @@ impl Grid<'_> {
         let bounds = shared.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner).bound);
         let name = "lower-bound".to_owned();
         let bound = Row { policy: name.clone(), label: name, runs: bounds.flatten().collect() };
-        Ok(Results { rows, bound, faults, seeds: (0..seeds as u64).collect() })
+        Ok(Results { rows, bound, recorded: None, faults, seeds: (0..seeds as u64).collect() })
     }
 
     fn one(

@@ -43,7 +43,7 @@ pub(super) fn print(view: &View<'_>, workload: &Value) {
         workload["seeds"],
     );
     let results = view.results;
-    let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).collect();
+    let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).chain(&results.recorded).collect();
     let mut cells: Vec<Vec<String>> =
         vec![["policy"].into_iter().chain(COLUMNS.iter().map(|c| c.0)).map(str::to_owned).collect()];
     for row in &rows {
@@ -60,6 +60,7 @@ pub(super) fn print(view: &View<'_>, workload: &Value) {
         say!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     }
     differences(view);
+    truth(view);
     for (row, fault) in results.rows.iter().zip(&results.faults) {
         if let Some(f) = fault {
             say!("\n{}: out of service from round {} on [{}]: {}", row.label, f.round, f.code, f.message);
@@ -95,6 +96,18 @@ fn differences(view: &View<'_>) {
                 }
             };
             Some(format!("{title} {}{interval}", percent(difference)))
+        });
+        say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
+    }
+}
+
+/// How far simulations are from what was measured. Only the one of the policy that it ran under can be right.
+fn truth(view: &View<'_>) {
+    let Some(recorded) = &view.results.recorded else { return };
+    say!("\nSimulated against recorded; it ran under {}:", recorded.policy);
+    for row in &view.results.rows[..view.compared] {
+        let told = COMPARED.iter().map(|(title, name)| {
+            format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0))
         });
         say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
     }
