@@ -48,6 +48,9 @@ pub struct Origin {
 pub struct JobRun {
     /// The policy that answered when it ended.
     pub policy: String,
+    /// What its owner called it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// When it ended, on the clock of `submit_us`.
     pub end_us: u64,
     /// The rounds that placed its tasks.

@@ -106,9 +106,9 @@ fn truth(view: &View<'_>) {
     let Some(recorded) = &view.results.recorded else { return };
     say!("\nSimulated against recorded; it ran under {}:", recorded.policy);
     for row in &view.results.rows[..view.compared] {
-        let told = COMPARED.iter().map(|(title, name)| {
-            format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0))
-        });
+        let told = COMPARED
+            .iter()
+            .map(|(title, name)| format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0)));
         say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
     }
 }
