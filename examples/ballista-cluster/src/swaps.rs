@@ -84,15 +84,22 @@ pub(crate) fn library_of(policy: &str) -> Option<&'static str> {
     POLICIES.iter().position(|p| *p == policy).map(|at| LIBRARIES[at])
 }
 
-/// Puts a policy in service, as `active.json` names it, and waits for the receipt.
+/// Puts a policy in service, as `active.json` names it, and waits for the receipt. A policy whose library has not been
+/// admitted yet is asked for again.
 pub(crate) async fn switch(plugins: &Path, active: &Value) -> Result<()> {
     let policy = active["policy"].as_str().context("a policy is named")?;
-    let before = changed_at(&receipt(plugins)?);
-    put(plugins, "active.json", active.to_string().as_bytes())?;
-    match receipted(plugins, policy, before, &AtomicBool::new(false)).await? {
-        Outcome::Done => Ok(()),
-        Outcome::Refused(why) => bail!("{policy} was refused: {why}"),
-        Outcome::Over => bail!("{policy}: the host is gone"),
+    let until = Instant::now() + RECEIPT_LIMIT;
+    loop {
+        let before = changed_at(&receipt(plugins)?);
+        put(plugins, "active.json", active.to_string().as_bytes())?;
+        match receipted(plugins, policy, before, &AtomicBool::new(false)).await? {
+            Outcome::Done => return Ok(()),
+            Outcome::Refused(why) if !why.contains("no policy is called") || Instant::now() > until => {
+                bail!("{policy} was refused: {why}");
+            }
+            Outcome::Refused(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Outcome::Over => bail!("{policy}: the host is gone"),
+        }
     }
 }
 

@@ -117,7 +117,6 @@ mod tests {
         let run_of_job = JobRun {
             policy: "p".into(),
             name: String::new(),
-            name: String::new(),
             end_us: 1,
             rounds: rounds.iter().map(seen).collect(),
         };
