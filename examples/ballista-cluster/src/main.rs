@@ -6,7 +6,10 @@
 //! cargo run --manifest-path host/ballista/Cargo.toml -p example-ballista-cluster -- --scale 0.1 --baseline
 //! ```
 
+mod bench;
 mod processes;
+mod record;
+mod study;
 mod swaps;
 mod tpch;
 
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ballista::prelude::SessionContextExt;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 use processes::{Process, Role, Site};
@@ -25,7 +28,10 @@ use swaps::Swaps;
 
 /// Runs TPC-H on a cluster whose policies change every second.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    instead: Option<Instead>,
     /// Scale factor of the data.
     #[arg(long, default_value_t = 0.1)]
     scale: f64,
@@ -49,6 +55,12 @@ struct Arguments {
     keep: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Instead {
+    Study(study::Study),
+    Record(record::Record),
+}
+
 fn main() -> ExitCode {
     let all: Vec<_> = std::env::args_os().collect();
     if all.get(1).is_some_and(|first| first == policy_ballista::command::JUDGE) {
@@ -59,7 +71,15 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(32 * 1024 * 1024).build();
-    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&arguments)));
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(async {
+            match &arguments.instead {
+                Some(Instead::Study(study)) => study::run(study).await.map(|()| true),
+                Some(Instead::Record(record)) => record::run(record).await.map(|()| true),
+                None => run(&arguments).await,
+            }
+        })
+    });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -18,6 +18,7 @@ use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::start_server;
 use clap::Parser;
+use policy_ballista::record::{DEFAULT_NETWORK_MIB_PER_S, Recorder};
 
 /// How long a process may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -80,16 +81,29 @@ async fn executor(arguments: Vec<OsString>) -> Result<(), BallistaError> {
     start_executor_process(Arc::new(config)).await
 }
 
-/// As the `ballista-scheduler` binary runs it.
+/// Ballista's own flags, and a recorder.
+#[derive(Debug, Parser)]
+struct Stock {
+    #[command(flatten)]
+    ballista: ballista_scheduler::config::Config,
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+/// As the `ballista-scheduler` binary runs it, a recorder looking on.
 async fn stock_scheduler(arguments: Vec<OsString>) -> Result<(), BallistaError> {
-    let options = ballista_scheduler::config::Config::parse_from(arguments);
+    let Stock { ballista: options, record } = Stock::parse_from(arguments);
     let address = format!("{}:{}", options.bind_host, options.bind_port);
     let address = address.parse().map_err(|e: std::net::AddrParseError| BallistaError::Configuration(e.to_string()))?;
     let config: SchedulerConfig = options.try_into()?;
     let config = config
         .with_override_config_producer(Arc::new(session_config_with_s3_support))
         .with_override_session_builder(Arc::new(session_state_with_s3_support));
-    let cluster = BallistaCluster::new_from_config(&config).await?;
+    let mut cluster = BallistaCluster::new_from_config(&config).await?;
+    if let Some(file) = record {
+        let distribution = format!("ballista:{:?}", config.task_distribution);
+        cluster = Recorder::create(&file, DEFAULT_NETWORK_MIB_PER_S)?.watch(&cluster, move || distribution.clone());
+    }
     start_server(cluster, address, Arc::new(config)).await
 }
 

@@ -15,7 +15,8 @@ const RECEIPT_LIMIT: Duration = Duration::from_secs(20);
 /// The policies that follow each other, as `active.json` names them.
 const POLICIES: [&str; 4] = ["bias", "round-robin", "consistent-hash", "data-locality"];
 /// Their libraries.
-const LIBRARIES: [&str; 4] = ["policy_bias", "policy_round_robin", "policy_consistent_hash", "policy_data_locality"];
+pub(crate) const LIBRARIES: [&str; 4] =
+    ["policy_bias", "policy_round_robin", "policy_consistent_hash", "policy_data_locality"];
 /// Comes once, after so many swaps: a policy that panics in every round.
 const HOSTILE_AFTER: usize = 6;
 
@@ -78,6 +79,30 @@ enum Outcome {
     Over,
 }
 
+/// The library of a policy.
+pub(crate) fn library_of(policy: &str) -> Option<&'static str> {
+    POLICIES.iter().position(|p| *p == policy).map(|at| LIBRARIES[at])
+}
+
+/// Puts a policy in service, as `active.json` names it, and waits for the receipt. A policy whose library has not been
+/// admitted yet is asked for again.
+pub(crate) async fn switch(plugins: &Path, active: &Value) -> Result<()> {
+    let policy = active["policy"].as_str().context("a policy is named")?;
+    let until = Instant::now() + RECEIPT_LIMIT;
+    loop {
+        let before = changed_at(&receipt(plugins)?);
+        put(plugins, "active.json", active.to_string().as_bytes())?;
+        match receipted(plugins, policy, before, &AtomicBool::new(false)).await? {
+            Outcome::Done => return Ok(()),
+            Outcome::Refused(why) if !why.contains("no policy is called") || Instant::now() > until => {
+                bail!("{policy} was refused: {why}");
+            }
+            Outcome::Refused(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Outcome::Over => bail!("{policy}: the host is gone"),
+        }
+    }
+}
+
 /// Waits until the receipt names the policy.
 async fn receipted(plugins: &Path, policy: &str, before: u64, over: &AtomicBool) -> Result<Outcome> {
     let until = Instant::now() + RECEIPT_LIMIT;
@@ -109,21 +134,21 @@ fn receipt(plugins: &Path) -> Result<Value> {
     }
 }
 
-fn drop_in(plugins: &Path, name: &str) -> Result<()> {
+pub(crate) fn drop_in(plugins: &Path, name: &str) -> Result<()> {
     let path = library(name)?;
     let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
     put(plugins, &path.file_name().unwrap_or_default().to_string_lossy(), &bytes)
 }
 
 /// Writes beside, renames.
-fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let beside = directory.join(format!(".{name}.new"));
     std::fs::write(&beside, bytes)?;
     Ok(std::fs::rename(beside, directory.join(name))?)
 }
 
 /// Where cargo put a shared library: beside this program, or beside what it was built from.
-fn library(name: &str) -> Result<PathBuf> {
+pub(crate) fn library(name: &str) -> Result<PathBuf> {
     let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let program = std::env::current_exe()?;
     let beside = [program.with_file_name("deps").join(&file), program.with_file_name(&file)];

@@ -1,7 +1,7 @@
 //! TPC-H: tables as Parquet files, and the 22 queries with the specification's validation parameters.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use datafusion::arrow::array::RecordBatchReader;
@@ -21,6 +21,18 @@ pub(crate) const TABLES: [&str; 8] =
 
 /// Files of each of the larger tables: so many tasks read them.
 const PARTS: i32 = 6;
+
+/// The data of a scale in `directory`, made if it is not there.
+pub(crate) fn data(directory: &Path, scale: f64) -> Result<PathBuf> {
+    let data = directory.join(format!("data-{scale}"));
+    let complete = data.join("complete");
+    if !complete.exists() {
+        println!("making TPC-H data, scale factor {scale}");
+        generate(&data, scale)?;
+        File::create(complete)?;
+    }
+    Ok(data)
+}
 
 /// Writes the tables into `directory`, one directory each.
 pub(crate) fn generate(directory: &Path, scale: f64) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The command `ballista-policy-scheduler`: Ballista's own flags, and those of the policy host.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+use crate::record::{self, DEFAULT_NETWORK_MIB_PER_S, Recorder, Recording};
 use crate::serve::{install, serve};
 
 /// Ballista's scheduler, on policies from a plugin directory.
@@ -35,6 +36,17 @@ struct Arguments {
     /// The host's own files; by default `.policy-host` in the plugin directory.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Records jobs, tasks and placements as a workload file for `policy-host evaluate`. It is there when the scheduler
+    /// has ended (SIGTERM, Ctrl-C); until then, FILE.part is. An existing file is refused.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// What one task reads from another executor at in simulations of the recording, MiB/s.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_NETWORK_MIB_PER_S, requires = "record",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    record_network_mib_per_s: u64,
+    /// Makes the workload file of a recording that was cut off, from FILE.part, and ends.
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    finish_recording: Option<PathBuf>,
 }
 
 /// The first argument of the child process that judges a plugin file.
@@ -57,6 +69,18 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::parse_from(arguments);
+    if let Some(file) = &arguments.finish_recording {
+        return match record::finish(file) {
+            Ok(recording) => {
+                println!("{}", told(file, recording));
+                ExitCode::SUCCESS
+            }
+            Err(e) => {
+                eprintln!("error: {e}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     // As Ballista's own binary has it: its planner recurses deeply.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(32 * 1024 * 1024).build();
     let outcome = match runtime {
@@ -73,7 +97,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> error::Result<()> {
-    let Arguments { ballista, plugins, state_dir } = arguments;
+    let Arguments { ballista, plugins, state_dir, record, record_network_mib_per_s, .. } = arguments;
     log_to(&ballista);
     let (bind_host, bind_port) = (ballista.bind_host.clone(), ballista.bind_port);
     let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution).await?);
@@ -81,8 +105,14 @@ async fn run(arguments: Arguments) -> error::Result<()> {
     let config = config
         .with_override_config_producer(Arc::new(session_config_with_s3_support))
         .with_override_session_builder(Arc::new(session_state_with_s3_support));
-    let (adapter, cluster, config) = install(Arc::clone(&host), config);
+    let (adapter, mut cluster, config) = install(Arc::clone(&host), config);
     let listener = TcpListener::bind((bind_host.as_str(), bind_port)).await?;
+    // After what else may keep the scheduler from starting: a recording that was begun must be finished.
+    let recorder = record.as_deref().map(|file| Recorder::create(file, record_network_mib_per_s)).transpose()?;
+    if let Some(recorder) = &recorder {
+        let host = Arc::clone(&host);
+        cluster = recorder.watch(&cluster, move || host.active().policy.clone());
+    }
     tracing::info!(
         "Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {}",
         listener.local_addr()?
@@ -91,10 +121,20 @@ async fn run(arguments: Arguments) -> error::Result<()> {
         ended = serve(adapter, cluster, config, listener) => ended,
         () = told_to_stop() => Ok(()),
     };
+    if let (Some(recorder), Some(file)) = (recorder, record) {
+        let recording = recorder.finish()?;
+        tracing::info!("{}", told(&file, recording));
+    }
     if let Some(host) = Arc::into_inner(host) {
         host.shutdown().await;
     }
     served
+}
+
+fn told(file: &Path, recording: Recording) -> String {
+    let Recording { jobs, jobs_left_out, cut } = recording;
+    let cut = if cut { ", cut off in the middle of a line" } else { "" };
+    format!("recorded {jobs} jobs in {}, {jobs_left_out} left out{cut}", file.display())
 }
 
 /// Starts the host, and says what answers.

@@ -21,3 +21,5 @@ pub const MAX_TENANT_CHARS: usize = 64;
 pub const MISSING_FOR: Duration = Duration::from_secs(5);
 /// How often at most that is looked at: it costs a look at every running task.
 pub const LOOK_FOR_MISSING_EVERY: Duration = Duration::from_secs(1);
+/// Lines of a recording that wait to be written, one a job; past it, jobs are left out and counted.
+pub const MAX_QUEUED_LINES: usize = 1024;

@@ -372,3 +372,34 @@ fn a_workload_runs_on_the_cluster_of_another_file() {
         run(&["evaluate", "--workload", &file, "--policy", "bias", "--cluster", there, "--vcores", "3"]);
     assert!(code == 2 && err.contains("cannot be used with"), "{code} {err}");
 }
+
+#[test]
+fn what_was_recorded_stands_beside_the_simulations() {
+    let sandbox = Sandbox::new();
+    let ran = |executor: &str, start: u64| {
+        let (end, round) = (start + 90, 1);
+        json!({ "executor": executor, "task": 0, "bound_us": start, "start_us": start, "end_us": end,
+                "reported_us": end, "round": round })
+    };
+    let inputs = json!([{ "executor": "e0", "bytes": 60 }, { "executor": "e1", "bytes": 40 }]);
+    let task = |executor: &str, start| json!({ "duration_us": 100, "inputs": inputs, "ran": ran(executor, start) });
+    let round = json!({ "round": 1, "at_us": 0, "free": { "e0": 1, "e1": 1 } });
+    let job = json!({ "id": "j", "submit_us": 0, "ran": { "policy": "bias", "end_us": 200, "rounds": [round] },
+                      "stages": [{ "id": 0, "tasks": [task("e0", 0), task("e1", 0), task("e0", 100)] }] });
+    let header = json!({ "executors": [{ "id": "e0" }, { "id": "e1" }], "recorded": { "by": "test" } });
+    let path = workload(&sandbox, header, [job]);
+    let result = evaluate(&["--workload", &path, "--policy", "bias", "--seeds", "2"]);
+    assert_eq!(
+        (row(&result, "recorded")["kind"].as_str(), figure(&result, "recorded", "makespan_us.mean")),
+        (Some("recorded"), 200.0)
+    );
+    assert!((figure(&result, "recorded", "locality_bytes_share") - 160.0 / 300.0).abs() < 1e-9);
+    assert_eq!(row(&result, "recorded")["policy"], "bias");
+    assert!(row(&result, "recorded")["metrics"]["decision_us"]["p50"].is_null(), "nobody measured it");
+    let (code, out, err) = run(&["evaluate", "--workload", &path, "--policy", "bias", "round-robin"]);
+    assert_eq!(code, 0, "{err}");
+    let told = out.split_once("Simulated against recorded; it ran under bias:").expect("it says how far off it is").1;
+    assert!(told.contains("bias: makespan") && told.contains("round-robin: makespan"), "{out}");
+    let plain = evaluate(&["--workload", "synthetic:jobs=3", "--policy", "bias", "--seeds", "1"]);
+    assert!(plain["references"].as_array().unwrap().iter().all(|r| r["kind"] != "recorded"));
+}

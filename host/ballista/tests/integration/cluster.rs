@@ -13,14 +13,15 @@ use ballista_scheduler::config::SchedulerConfig;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use policy_ballista::record::Recorder;
 use policy_ballista::{PolicyAdapter, install, serve};
 use policy_host::{EventKind, Events, HostOptions, PolicyHost, TaskDistributionPolicy};
 use tokio::task::JoinSet;
 
 /// Every wait in here ends with this at the latest.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const QUERIES: [&str; 3] = [
+pub(crate) const QUERIES: [&str; 3] = [
     "SELECT k % 17 AS g, count(*) AS n, sum(v) AS s FROM facts GROUP BY k % 17 ORDER BY g",
     "SELECT d.name, sum(f.v) AS s, max(f.k) AS m FROM facts f JOIN dimension d ON f.k % 40 = d.id \
      GROUP BY d.name ORDER BY d.name",
@@ -28,14 +29,24 @@ const QUERIES: [&str; 3] = [
 ];
 
 /// Scheduler and executors; dropped, they end.
-struct Cluster {
-    adapter: Arc<PolicyAdapter>,
-    url: String,
+pub(crate) struct Cluster {
+    pub(crate) adapter: Arc<PolicyAdapter>,
+    pub(crate) url: String,
     _services: JoinSet<()>,
 }
 
 impl Cluster {
     async fn start(directory: &Path, plugins: Option<PathBuf>, policy: TaskSchedulingPolicy) -> Self {
+        Self::watched(directory, plugins, policy, None).await
+    }
+
+    /// A cluster, with a recorder looking on.
+    pub(crate) async fn watched(
+        directory: &Path,
+        plugins: Option<PathBuf>,
+        policy: TaskSchedulingPolicy,
+        recorder: Option<&Arc<Recorder>>,
+    ) -> Self {
         let mut options = HostOptions::with_policy(TaskDistributionPolicy::RoundRobin);
         options.plugins = plugins;
         let host = Arc::new(PolicyHost::start(options).unwrap());
@@ -44,7 +55,10 @@ impl Cluster {
         let config =
             SchedulerConfig { external_host: "127.0.0.1".into(), bind_port: port, ..SchedulerConfig::default() }
                 .with_scheduler_policy(policy);
-        let (adapter, cluster, config) = install(host, config);
+        let (adapter, mut cluster, config) = install(Arc::clone(&host), config);
+        if let Some(recorder) = recorder {
+            cluster = recorder.watch(&cluster, move || host.active().policy.clone());
+        }
         let mut services = JoinSet::new();
         let scheduler = serve(Arc::clone(&adapter), cluster, config, listener);
         services.spawn(async { scheduler.await.expect("the scheduler runs until the test ends") });
@@ -76,7 +90,7 @@ fn free_port() -> u16 {
 }
 
 /// Two tables as files, the larger one in several.
-async fn data(directory: &Path) -> (PathBuf, PathBuf) {
+pub(crate) async fn data(directory: &Path) -> (PathBuf, PathBuf) {
     let (facts, dimension) = (directory.join("facts"), directory.join("dimension"));
     let context = SessionContext::new();
     for part in 0..6 {
@@ -94,14 +108,14 @@ async fn write(context: &SessionContext, sql: &str, file: &Path) {
     frame.write_parquet(file.to_str().unwrap(), DataFrameWriteOptions::new(), None).await.unwrap();
 }
 
-async fn with_tables(context: SessionContext, tables: &(PathBuf, PathBuf)) -> SessionContext {
+pub(crate) async fn with_tables(context: SessionContext, tables: &(PathBuf, PathBuf)) -> SessionContext {
     for (name, path) in [("facts", &tables.0), ("dimension", &tables.1)] {
         context.register_parquet(name, path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
     }
     context
 }
 
-async fn answer(context: &SessionContext, sql: &str) -> String {
+pub(crate) async fn answer(context: &SessionContext, sql: &str) -> String {
     let rows = async { context.sql(sql).await.unwrap().collect().await.unwrap() };
     let rows = tokio::time::timeout(PATIENCE, rows).await.unwrap_or_else(|_| panic!("no answer to {sql}"));
     pretty_format_batches(&rows).unwrap().to_string()

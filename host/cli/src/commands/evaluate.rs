@@ -28,6 +28,9 @@ use report::{Setting, Target};
 /// workload stays what it is, and the seed goes into the rounds only. All policies see the same workloads and seeds, so
 /// differences are paired. Figures depend on neither the number of threads nor the machine, but for `decision_us`.
 ///
+/// Of a workload that was recorded from a real run, what was measured stands beside as `recorded`, and by how much each
+/// simulation differs from it.
+///
 /// Policies run in the inline lane, whatever their `active.json` says: a deadline in wall time would make figures
 /// depend on the machine. A policy that blocks for ever blocks this command.
 #[derive(Debug, Args)]
@@ -105,7 +108,8 @@ impl Evaluate {
         let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
         let facts = facts(&self.workload, self.seeds, &first)?;
         let setting = Setting::new(self.command(), &first, grid.is_fixed());
-        let results = grid.run(first, &candidates, &plugins)?;
+        let recorded = grid.recorded(&first)?;
+        let results = Results { recorded, ..grid.run(first, &candidates, &plugins)? };
         let view = View { candidates: &candidates, compared, baseline, results: &results };
         if let Some(file) = &self.csv {
             write_csv(file, &results)
@@ -254,6 +258,11 @@ impl View<'_> {
         let mut bound = self.results.bound.json();
         bound["kind"] = "bound".into();
         references.push(bound);
+        if let Some(recorded) = &self.results.recorded {
+            let mut row = recorded.json();
+            row["kind"] = "recorded".into();
+            references.push(row);
+        }
         json!({
             "workload": workload,
             "baseline": self.results.rows[self.baseline].label,
@@ -298,7 +307,7 @@ fn write_csv(file: &Path, results: &Results) -> Result<(), csv::Error> {
     let mut to = csv::Writer::from_path(file)?;
     let names = METRICS.iter().map(|m| m.name);
     to.write_record(["policy", "seed"].into_iter().chain(names))?;
-    for row in results.rows.iter().chain([&results.bound]) {
+    for row in results.rows.iter().chain([&results.bound]).chain(&results.recorded) {
         for (run, seed) in row.runs.iter().zip(&results.seeds) {
             let values = run.values.iter().map(|v| if v.is_finite() { v.to_string() } else { String::new() });
             to.write_record([row.label.clone(), seed.to_string()].into_iter().chain(values))?;

@@ -1,6 +1,6 @@
 //! What a policy did to a workload, in figures: of one run ([`RunFigures`]), over seeds ([`Row`], with confidence
 //! intervals), against another policy ([`Difference`], paired by seed), and against what no policy could beat
-//! ([`lower_bound`]). [`Condition`] turns figures into a verdict. Pure: who runs what, and where results go, is the
+//! ([`lower_bound`]), beside what was measured where the workload was recorded ([`recorded_figures`]). [`Condition`] turns figures into a verdict. Pure: who runs what, and where results go, is the
 //! caller's business.
 //!
 //! Every figure has one name ([`METRICS`]), used in JSON, CSV and conditions alike.
@@ -11,6 +11,7 @@ mod curve;
 mod figures;
 mod metric;
 mod random;
+mod recorded;
 mod rows;
 mod stats;
 
@@ -20,5 +21,6 @@ pub use curve::{Curve, jct_curve, least_jct_curve, reads_inputs};
 pub use figures::{Group, RunFigures, SizeBin, Spread};
 pub use metric::{METRICS, Metric, Over, metric};
 pub use random::Random;
+pub use recorded::recorded_figures;
 pub use rows::{Difference, Row, number};
 pub use stats::{Interval, interval, mean};

@@ -7,6 +7,9 @@
 //! Defaults: `vcores` 1, `memory_mib` 0, `speed` 1.0, `priority` 0, `tenant` `default`, no dependencies, inputs, key,
 //! pin, rack, labels or failures; `network_mib_per_s` 1000; `faults` none, each `{"executor","lost_us","back_us"}`. Executors come from the command line where the header has none.
 //! An unknown key is refused, so that a misspelt one cannot be overlooked.
+//!
+//! What was recorded from a real run has, besides, `recorded` in the header and `ran` in jobs and tasks: how it ran
+//! ([`ran`](mod@super::ran)). [`read`] passes over it, and [`write`] leaves it out.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,6 +19,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ran::Recorded;
 use super::rows::{HeaderRow, JobRow};
 use super::{ClusterDefaults, Header, Interner, Place, Workload, WorkloadError, validate};
 use crate::limits::MAX_LINE_BYTES;
@@ -62,6 +66,35 @@ pub fn from_reader(
     let workload = Workload { header, jobs };
     validate::workload(&workload, &validate::Lines { source: name, first_job: Some(2) })?;
     Ok(workload)
+}
+
+/// Reads how the jobs of a workload file ran; `None` where that was not recorded of every job.
+///
+/// # Errors
+/// As [`read`], but for what makes no sense as a workload.
+pub fn read_recorded(path: &Path) -> Result<Option<Recorded>, WorkloadError> {
+    let unreadable = |source| WorkloadError::Unreadable { file: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    recorded_from_reader(BufReader::with_capacity(1 << 20, file), &path.display().to_string())
+}
+
+/// As [`read_recorded`], from a reader; `name` stands for it in errors.
+///
+/// # Errors
+/// As [`read_recorded`].
+pub fn recorded_from_reader(mut reader: impl BufRead, name: &str) -> Result<Option<Recorded>, WorkloadError> {
+    let mut lines = Lines { name, number: 0, buffer: Vec::new() };
+    let Some(first) = lines.next(&mut reader)? else { return Ok(None) };
+    let origin = serde_json::from_slice::<HeaderRow<'_>>(first).map_err(|e| refused(name, 1, &e))?.recorded;
+    let mut jobs = Vec::new();
+    while let Some(line) = lines.next(&mut reader)? {
+        match serde_json::from_slice::<JobRow<'_>>(line).map(JobRow::into_recorded) {
+            Ok(Some(job)) => jobs.push(job),
+            Ok(None) => return Ok(None),
+            Err(e) => return Err(refused(name, lines.number, &e)),
+        }
+    }
+    Ok((!jobs.is_empty()).then_some(Recorded { origin, jobs }))
 }
 
 /// Writes a workload file.

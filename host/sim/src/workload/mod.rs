@@ -5,6 +5,7 @@ pub mod error;
 pub mod fault;
 pub mod file;
 pub mod openb;
+pub mod ran;
 pub mod recorded;
 mod rows;
 pub mod source;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 pub use error::{Place, WorkloadError};
 pub use fault::{FaultPlan, Outage};
 pub use policy_plugin_api::assemble::ExecutorSpec;
-pub use source::{ClusterDefaults, is_seeded, parse_seeded, parse_source, recording};
+pub use ran::Recorded;
+pub use source::{ClusterDefaults, is_seeded, parse_recorded, parse_seeded, parse_source, recording};
 
 /// The network that a workload gets when it names none, in MiB/s.
 pub const DEFAULT_NETWORK_MIB_PER_S: u64 = 1000;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::file::{FORMAT, VERSION};
+use super::ran::{JobRun, Origin, RecordedJob, TaskRun};
 use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Outage, Stage, Task};
 
 const DEFAULT_TENANT: &str = "default";
@@ -24,6 +25,8 @@ pub(super) struct HeaderRow<'a> {
     executors: Vec<ExecutorRow<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     faults: Vec<FaultRow<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recorded: Option<Origin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +71,7 @@ impl<'a> HeaderRow<'a> {
             rack_mib_per_s: header.rack_mib_per_s,
             executors: header.executors.iter().map(ExecutorRow::from_model).collect(),
             faults: header.faults.iter().map(FaultRow::from_model).collect(),
+            recorded: None,
         }
     }
 }
@@ -134,6 +138,8 @@ pub(super) struct JobRow<'a> {
     priority: i32,
     #[serde(borrow, default)]
     stages: Vec<StageRow<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ran: Option<JobRun>,
 }
 
 fn default_tenant() -> Cow<'static, str> {
@@ -158,7 +164,14 @@ impl<'a> JobRow<'a> {
             submit_us: job.submit_us,
             priority: job.priority,
             stages: job.stages.iter().map(StageRow::from_model).collect(),
+            ran: None,
         }
+    }
+
+    /// How it ran, where that was recorded.
+    pub(super) fn into_recorded(self) -> Option<RecordedJob> {
+        let stages = self.stages.into_iter().map(|s| s.tasks.into_iter().map(|t| t.ran).collect());
+        self.ran.map(|run| RecordedJob { run, stages: stages.collect() })
     }
 }
 
@@ -200,6 +213,8 @@ pub(super) struct TaskRow<'a> {
     pin: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fails_after_us: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ran: Option<TaskRun>,
 }
 
 impl<'a> TaskRow<'a> {
@@ -226,6 +241,7 @@ impl<'a> TaskRow<'a> {
             key: task.key.as_deref().map(Cow::from),
             pin: task.pin.as_deref().map(Cow::from),
             fails_after_us: task.fails_after_us.to_vec(),
+            ran: None,
         }
     }
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::swim::SwimOptions;
 use super::synthetic::SyntheticSpec;
-use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Workload, WorkloadError, file, openb, recorded, swim};
+use super::{
+    DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Recorded, Workload, WorkloadError, file, openb, recorded, swim,
+};
 
 /// The cluster that a workload gets where it names no executors itself, or instead of those that it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +92,18 @@ const SYNTHETIC: &str = "synthetic:";
 #[must_use]
 pub fn is_seeded(source: &str) -> bool {
     source.starts_with(SYNTHETIC)
+}
+
+/// How the jobs of `source` ran, where it is a workload file that says so of all of them.
+///
+/// # Errors
+/// As [`file::read_recorded`].
+pub fn parse_recorded(source: &str) -> Result<Option<Recorded>, WorkloadError> {
+    let is_other = [SYNTHETIC, "swim:", "openb:"].iter().any(|prefix| source.starts_with(prefix));
+    match is_other || recording(source).is_some() {
+        true => Ok(None),
+        false => file::read_recorded(Path::new(source)),
+    }
 }
 
 /// As [`parse_source`], `number` seeds after the one that a generated workload names; other workloads are what they are.

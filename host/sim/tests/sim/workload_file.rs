@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use policy_sim::evaluate::{metric, recorded_figures};
 use policy_sim::workload::{ClusterDefaults, WorkloadError, file, parse_source};
 
 const HEADER: &str = r#"{"format":"policy-host-workload","version":1,"network_mib_per_s":1000,"executors":[{"id":"e0","vcores":4,"memory_mib":100}]}"#;
@@ -172,4 +173,42 @@ fn the_sample_workloads_are_valid() {
         }
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn what_was_recorded_is_passed_over_by_simulations_and_read_by_who_asks() {
+    let header = r#"{"format":"policy-host-workload","version":1,"executors":[{"id":"e0"},{"id":"e1"}],"recorded":{"by":"x","jobs_left_out":2}}"#;
+    let ran = |executor: &str, end: u64| {
+        format!(
+            r#""ran":{{"executor":"{executor}","task":0,"bound_us":10,"start_us":11,"end_us":{end},"reported_us":{end},"round":7}}"#
+        )
+    };
+    let task = |executor: &str, end: u64| {
+        let inputs = r#""inputs":[{"executor":"e0","bytes":30},{"executor":"e1","bytes":10}]"#;
+        format!(r#"{{"duration_us":5,{inputs},{}}}"#, ran(executor, end))
+    };
+    let job = |tasks: &str| {
+        let whole = r#""ran":{"policy":"bias","end_us":60,"rounds":[{"round":7,"at_us":10,"free":{"e0":1,"e1":1}}]}"#;
+        format!(r#"{{"id":"j","submit_us":10,"stages":[{{"id":0,"tasks":[{tasks}]}}],{whole}}}"#)
+    };
+    let text = format!("{header}\n{}\n", job(&[task("e0", 50), task("e1", 60)].join(",")));
+    let workload = read(&text).unwrap();
+    let plain = concat!(
+        r#"{"format":"policy-host-workload","version":1,"executors":[{"id":"e0"},{"id":"e1"}]}"#,
+        "\n",
+        r#"{"id":"j","submit_us":10,"stages":[{"id":0,"tasks":[{"duration_us":5,"inputs":[{"executor":"e0","bytes":30},{"executor":"e1","bytes":10}]},{"duration_us":5,"inputs":[{"executor":"e0","bytes":30},{"executor":"e1","bytes":10}]}]}]}"#
+    );
+    assert_eq!(workload, read(plain).unwrap());
+    assert_eq!(file::recorded_from_reader(plain.as_bytes(), "w").unwrap(), None);
+    let recorded = file::recorded_from_reader(text.as_bytes(), "w").unwrap().unwrap();
+    assert_eq!(recorded.origin.as_ref().map(|o| (o.by.as_str(), o.jobs_left_out, o.cut)), Some(("x", 2, false)));
+    assert_eq!(recorded.jobs[0].run.rounds[0].free["e1"], 1);
+    assert_eq!(recorded.jobs[0].stages[0][1].as_ref().map(|t| (t.executor.as_str(), t.round)), Some(("e1", Some(7))));
+    assert_eq!((recorded.makespan_us(&workload), recorded.local_and_all_bytes(&workload)), (50, (40, 80)));
+    let figures = recorded_figures(&workload, &recorded);
+    let value = |name| figures.values[metric(name).unwrap()];
+    assert_eq!((value("jct_us.mean"), value("locality_bytes_share")), (50.0, 0.5));
+    assert!(value("decision_us.p50").is_nan(), "nobody measured it");
+    let misspelt = text.replace("\"bound_us\"", "\"bound\"");
+    assert_eq!(read(&misspelt).unwrap_err().code(), "workload-malformed");
 }

@@ -13,10 +13,12 @@ use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
 use policy_sim::cluster::Series;
 use policy_sim::cluster::{Cluster, ClusterOptions};
-use policy_sim::evaluate::{Curve, Row, RunFigures, jct_curve, least_jct_curve, lower_bound};
+use policy_sim::evaluate::{Curve, Row, RunFigures, jct_curve, least_jct_curve, lower_bound, recorded_figures};
 use policy_sim::event_log::EventLog;
 use policy_sim::virtual_time::{self, VirtualTimeOptions};
-use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, WorkloadError, is_seeded, parse_seeded};
+use policy_sim::workload::{
+    ClusterDefaults, FaultPlan, Recorded, Workload, WorkloadError, is_seeded, parse_recorded, parse_seeded,
+};
 
 use super::candidate::{Candidate, Plugins};
 use crate::commands::progress::Bar;
@@ -42,6 +44,8 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     /// What no policy can beat.
     pub(crate) bound: Row,
+    /// What was measured, where the workload was recorded.
+    pub(crate) recorded: Option<Row>,
     /// The first fault of each candidate.
     pub(crate) faults: Vec<Option<FirstFault>>,
     /// Numbers of the seeds, from 0.
@@ -96,6 +100,16 @@ impl Grid<'_> {
             faults.apply(&mut workload, seed)?;
         }
         Ok(Arc::new(workload))
+    }
+
+    /// What was measured, where the workload was recorded: a row of one run, under the policies that it ran with.
+    pub(super) fn recorded(&self, workload: &Workload) -> Result<Option<Row>, WorkloadError> {
+        let row = |recorded: Recorded| Row {
+            policy: recorded.policies().join(" "),
+            label: "recorded".to_owned(),
+            runs: vec![recorded_figures(workload, &recorded)],
+        };
+        Ok(parse_recorded(self.source)?.map(row))
     }
 
     /// Whether all seeds have one workload.
@@ -165,7 +179,7 @@ impl Grid<'_> {
         let bound = Row { policy: name.clone(), label: name, runs };
         let drawn = drawn.into_iter().map(together).collect();
         let least_jct_us = Curve::merged(&least, CURVE_POINTS);
-        Ok(Results { rows, bound, faults, seeds: (0..seeds as u64).collect(), drawn, least_jct_us })
+        Ok(Results { rows, bound, recorded: None, faults, seeds: (0..seeds as u64).collect(), drawn, least_jct_us })
     }
 
     /// Points of one run's curves: fewer where there are many seeds, since all are held until the end.

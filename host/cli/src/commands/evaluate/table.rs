@@ -46,7 +46,7 @@ pub(crate) fn print(view: &View<'_>, workload: &Value) {
     workload["lacks"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|lack| say!("  {lack}"));
     say!("");
     let results = view.results;
-    let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).collect();
+    let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).chain(&results.recorded).collect();
     let mut cells: Vec<Vec<String>> =
         vec![["policy"].into_iter().chain(COLUMNS.iter().map(|c| c.0)).map(str::to_owned).collect()];
     for row in &rows {
@@ -63,6 +63,7 @@ pub(crate) fn print(view: &View<'_>, workload: &Value) {
         say!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     }
     differences(view);
+    truth(view);
     for (row, fault) in results.rows.iter().zip(&results.faults) {
         if let Some(f) = fault {
             say!("\n{}: out of service from round {} on [{}]: {}", row.label, f.round, f.code, f.message);
@@ -99,6 +100,18 @@ fn differences(view: &View<'_>) {
             };
             Some(format!("{title} {}{interval}", percent(difference)))
         });
+        say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
+    }
+}
+
+/// How far simulations are from what was measured. Only the one of the policy that it ran under can be right.
+fn truth(view: &View<'_>) {
+    let Some(recorded) = &view.results.recorded else { return };
+    say!("\nSimulated against recorded; it ran under {}:", recorded.policy);
+    for row in &view.results.rows[..view.compared] {
+        let told = COMPARED
+            .iter()
+            .map(|(title, name)| format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0)));
         say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
     }
 }
