@@ -17,6 +17,7 @@ mod identity;
 mod ledger;
 pub mod limits;
 mod locality;
+mod queue;
 mod reoffer;
 mod reservation;
 mod serve;
