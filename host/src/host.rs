@@ -35,6 +35,8 @@ pub struct HostOptions {
     pub state_dir: Option<PathBuf>,
     /// The lane of policies whose `active.json` names none.
     pub lane: LaneKind,
+    /// What binds a round when the policy cannot, where `active.json` names none.
+    pub fallback: BuiltIn,
     /// The deadline of rounds whose `active.json` names none.
     pub deadline: Duration,
     /// How often the directory is read whether or not a file event came.
@@ -52,6 +54,7 @@ impl Default for HostOptions {
             plugins: None,
             state_dir: None,
             lane: LaneKind::default(),
+            fallback: BuiltIn::default(),
             deadline: ROUND_DEADLINE,
             rescan: RESCAN_INTERVAL,
             admission_deadline: ADMISSION_DEADLINE,

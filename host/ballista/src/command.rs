@@ -12,7 +12,7 @@ use ballista_core::{BALLISTA_VERSION, error};
 use ballista_scheduler::config::{Config, SchedulerConfig, TaskDistribution};
 use clap::Parser;
 use policy_host::judge::{self, Judge};
-use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_host::{BuiltIn, HostOptions, PolicyHost, TaskDistributionPolicy};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -76,7 +76,7 @@ async fn run(arguments: Arguments) -> error::Result<()> {
     let Arguments { ballista, plugins, state_dir } = arguments;
     log_to(&ballista);
     let (bind_host, bind_port) = (ballista.bind_host.clone(), ballista.bind_port);
-    let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution).await?);
+    let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution)?);
     let config: SchedulerConfig = ballista.try_into()?;
     let config = config
         .with_override_config_producer(Arc::new(session_config_with_s3_support))
@@ -98,23 +98,22 @@ async fn run(arguments: Arguments) -> error::Result<()> {
 }
 
 /// Starts the host, and says what answers.
-async fn host(
+fn host(
     plugins: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     distribution: &TaskDistribution,
 ) -> error::Result<PolicyHost> {
-    let mut options = HostOptions::with_policy(TaskDistributionPolicy::RoundRobin);
-    (options.plugins, options.state_dir) = (plugins.clone(), state_dir);
+    let (policy, fallback) = match distribution {
+        TaskDistribution::Bias => (TaskDistributionPolicy::Bias, BuiltIn::Bias),
+        TaskDistribution::RoundRobin => (TaskDistributionPolicy::RoundRobin, BuiltIn::RoundRobin),
+    };
+    let mut options = HostOptions { plugins: plugins.clone(), state_dir, fallback, ..HostOptions::with_policy(policy) };
     if plugins.is_some() {
         let program = std::env::current_exe()?;
         options.judge = Some(Judge::new(program, [JUDGE.into()]));
     }
     let host = PolicyHost::start(options).map_err(|e| BallistaError::Configuration(e.to_string()))?;
     let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
-    if matches!(distribution, TaskDistribution::Bias) && !has_active {
-        let switched = host.switch(r#"{"policy":"bias"}"#).await;
-        switched.map_err(|refusal| BallistaError::Configuration(refusal.to_string()))?;
-    }
     let policy = host.active().policy.clone();
     match &plugins {
         None => tracing::warn!(policy, "no --plugins DIR: the built-in policy answers every round"),
