@@ -353,6 +353,12 @@ impl Drop for PolicyHost {
 impl PolicyHost {
     /// Stops the host and waits until its files are written.
     pub async fn shutdown(self) {
+        self.stop().await;
+    }
+
+    /// As [`PolicyHost::shutdown`], for a host that others hold as well: from now on nothing changes any more. Rounds are
+    /// answered by what is active.
+    pub async fn stop(&self) {
         let (done, finished) = oneshot::channel();
         if self.shared.inbox.send(Message::Stop(Some(done))).await.is_ok() {
             let _ = finished.await;

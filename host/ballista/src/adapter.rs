@@ -22,6 +22,7 @@ use crate::identity::{Cluster, ClusterView};
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
 use crate::snapshot::{Snapshot, Source, shares};
+use crate::stall::is_idle;
 
 /// Who begins: the scheduler, or executors that ask for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,20 @@ impl PolicyAdapter {
             tasks: read(&c.tasks),
             partitions: read(&c.partitions),
         }
+    }
+
+    /// Jobs that run by name only: no task of theirs runs and none is pending. Between stages that is so for a moment; a
+    /// job of which it stays so will never end. Costs O(running tasks).
+    pub async fn idle_jobs(&self) -> Vec<JobId> {
+        let graphs = self.desk.lock().await.books.graphs();
+        let mut idle = Vec::new();
+        for (id, graph) in graphs {
+            if is_idle(graph.read().await.as_ref()) {
+                idle.push(id);
+            }
+        }
+        idle.sort_unstable();
+        idle
     }
 
     /// Reports what came to light while a round was collected, and who came and went.

@@ -96,6 +96,11 @@ impl Books {
         }
     }
 
+    /// The jobs and their graphs.
+    pub(crate) fn graphs(&self) -> Vec<(JobId, Arc<RwLock<ExecutionGraphBox>>)> {
+        self.jobs.iter().map(|(id, job)| (id.clone(), Arc::clone(&job.graph))).collect()
+    }
+
     /// Closes the books of jobs that are no longer running, with a last look at how their tasks ended.
     pub(crate) async fn close(
         &mut self,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ballista_core::BALLISTA_VERSION;
 use ballista_core::config::LogRotationPolicy;
 use ballista_core::error::BallistaError;
 use ballista_core::object_store::{session_config_with_s3_support, session_state_with_s3_support};
-use ballista_core::{BALLISTA_VERSION, error};
 use ballista_scheduler::config::{Config, SchedulerConfig, TaskDistribution};
 use clap::Parser;
 use policy_host::judge::{self, Judge};
@@ -23,9 +23,9 @@ use crate::serve::{install, serve};
 /// Ballista's own flags keep their meaning; `--task-distribution` names what answers until an `active.json` in the
 /// plugin directory says otherwise.
 ///
-/// Example: ballista-policy-scheduler --bind-port 50050 --scheduler-policy push-staged --plugins plugins.d
+/// `policy-host switch` and `policy-host status` work on that directory while the scheduler runs.
 #[derive(Debug, Parser)]
-#[command(name = "ballista-policy-scheduler", version)]
+#[command(name = "ballista-policy-scheduler", version = VERSION, after_help = EXAMPLE, after_long_help = EXAMPLE)]
 struct Arguments {
     #[command(flatten)]
     ballista: Config,
@@ -36,6 +36,14 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " for Ballista 55");
+
+const EXAMPLE: &str = "\
+Example:
+  ballista-policy-scheduler --scheduler-policy push-staged --plugins plugins.d
+  ballista-executor --task-scheduling-policy push-staged
+  policy-host switch data-locality --plugins plugins.d";
 
 /// The first argument of the child process that judges a plugin file.
 pub const JUDGE: &str = "__judge-plugin";
@@ -60,41 +68,55 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     // As Ballista's own binary has it: its planner recurses deeply.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(32 * 1024 * 1024).build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
-        Err(e) => Err(BallistaError::from(e)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(arguments));
+            // What still runs there serves nobody any more.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(e) => Err(Failure("no-thread", e.to_string())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
+        Err(Failure(code, message)) => {
+            eprintln!("error: {code}: {message}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(arguments: Arguments) -> error::Result<()> {
-    let Arguments { ballista, plugins, state_dir } = arguments;
+/// Why the command ended: stable code, message.
+struct Failure(&'static str, String);
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { mut ballista, plugins, state_dir } = arguments;
     log_to(&ballista);
-    let (bind_host, bind_port) = (ballista.bind_host.clone(), ballista.bind_port);
+    let address = format!("{}:{}", ballista.bind_host, ballista.bind_port);
+    let cannot_listen =
+        |e: std::io::Error| Failure("cannot-listen", format!("{address}: {e}; name another --bind-port"));
+    let listener = TcpListener::bind(&address).await.map_err(cannot_listen)?;
+    let local = listener.local_addr().map_err(cannot_listen)?;
+    // For port 0, which lets the system choose.
+    ballista.bind_port = local.port();
     let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution)?);
-    let config: SchedulerConfig = ballista.try_into()?;
+    let invalid = |e: BallistaError| Failure("invalid-configuration", e.to_string());
+    let config: SchedulerConfig = ballista.try_into().map_err(invalid)?;
+    config.validate().map_err(invalid)?;
     let config = config
         .with_override_config_producer(Arc::new(session_config_with_s3_support))
         .with_override_session_builder(Arc::new(session_state_with_s3_support));
     let (adapter, cluster, config) = install(Arc::clone(&host), config);
-    let listener = TcpListener::bind((bind_host.as_str(), bind_port)).await?;
-    tracing::info!(
-        "Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {}",
-        listener.local_addr()?
-    );
+    tracing::info!("Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {local}");
     let served = tokio::select! {
         ended = serve(adapter, cluster, config, listener) => ended,
-        () = told_to_stop() => Ok(()),
+        () = told_to_stop() => {
+            tracing::info!("told to stop");
+            Ok(())
+        }
     };
-    if let Some(host) = Arc::into_inner(host) {
-        host.shutdown().await;
-    }
-    served
+    // Ballista's event loops hold the host still: stopped, not dropped.
+    host.stop().await;
+    served.map_err(|e| Failure("scheduler-failed", e.to_string()))
 }
 
 /// Starts the host, and says what answers.
@@ -102,17 +124,17 @@ fn host(
     plugins: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     distribution: &TaskDistribution,
-) -> error::Result<PolicyHost> {
+) -> Result<PolicyHost, Failure> {
     let (policy, fallback) = match distribution {
         TaskDistribution::Bias => (TaskDistributionPolicy::Bias, BuiltIn::Bias),
         TaskDistribution::RoundRobin => (TaskDistributionPolicy::RoundRobin, BuiltIn::RoundRobin),
     };
     let mut options = HostOptions { plugins: plugins.clone(), state_dir, fallback, ..HostOptions::with_policy(policy) };
     if plugins.is_some() {
-        let program = std::env::current_exe()?;
+        let program = std::env::current_exe().map_err(|e| Failure("no-program", e.to_string()))?;
         options.judge = Some(Judge::new(program, [JUDGE.into()]));
     }
-    let host = PolicyHost::start(options).map_err(|e| BallistaError::Configuration(e.to_string()))?;
+    let host = PolicyHost::start(options).map_err(|e| Failure(e.code(), e.to_string()))?;
     let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
     let policy = host.active().policy.clone();
     match &plugins {

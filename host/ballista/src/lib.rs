@@ -23,6 +23,7 @@ mod reservation;
 mod serve;
 mod settings;
 mod snapshot;
+mod stall;
 
 pub use adapter::{Counts, Mode, PolicyAdapter};
 pub use cluster::ObservedCluster;

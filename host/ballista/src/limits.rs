@@ -21,3 +21,7 @@ pub const MAX_TENANT_CHARS: usize = 64;
 pub const MISSING_FOR: Duration = Duration::from_secs(5);
 /// How often at most that is looked at: it costs a look at every running task.
 pub const LOOK_FOR_MISSING_EVERY: Duration = Duration::from_secs(1);
+/// A job that neither runs a task nor has one pending for this long is cancelled: Ballista has lost its way in it.
+pub const STALLED_FOR: Duration = Duration::from_secs(20);
+/// How often that is looked at: it costs a look at every running task.
+pub const LOOK_FOR_STALLED_EVERY: Duration = Duration::from_secs(5);
