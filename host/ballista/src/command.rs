@@ -25,7 +25,7 @@ use crate::serve::{install, serve};
 ///
 /// `policy-host switch` and `policy-host status` work on that directory while the scheduler runs.
 #[derive(Debug, Parser)]
-#[command(name = "ballista-policy-scheduler", version = VERSION, after_help = EXAMPLE, after_long_help = EXAMPLE)]
+#[command(name = "ballista-policy-scheduler", version = VERSION, after_help = EXAMPLE, after_long_help = EXAMPLE, next_line_help = true)]
 struct Arguments {
     #[command(flatten)]
     ballista: Config,
@@ -79,7 +79,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, message)) => {
-            eprintln!("error: {code}: {message}");
+            eprintln!("error[{code}]: {message}");
             ExitCode::FAILURE
         }
     }
@@ -91,6 +91,7 @@ struct Failure(&'static str, String);
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut ballista, plugins, state_dir } = arguments;
     log_to(&ballista);
+    let mut stop = Stop::listen()?;
     let address = format!("{}:{}", ballista.bind_host, ballista.bind_port);
     let cannot_listen =
         |e: std::io::Error| Failure("cannot-listen", format!("{address}: {e}; name another --bind-port"));
@@ -109,7 +110,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     tracing::info!("Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {local}");
     let served = tokio::select! {
         ended = serve(adapter, cluster, config, listener) => ended,
-        () = told_to_stop() => {
+        () = stop.told() => {
             tracing::info!("told to stop");
             Ok(())
         }
@@ -154,20 +155,37 @@ fn host(
     Ok(host)
 }
 
-/// Ctrl-C, or the system's wish.
-async fn told_to_stop() {
+/// Ctrl-C, or the system's wish: taken note of from the moment that this is made.
+struct Stop {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let failed = |e: std::io::Error| Failure("no-signals", e.to_string());
+            let listen = |kind| signal(kind).map_err(failed);
+            Ok(Self { signals: [listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?] })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn told(&mut self) {
+        #[cfg(unix)]
+        {
+            let [terminate, interrupt] = &mut self.signals;
             tokio::select! {
                 _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
             }
-            return;
         }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Logs as Ballista's own binary does: its flags, its file names, its rotation.

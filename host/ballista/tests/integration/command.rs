@@ -64,8 +64,8 @@ async fn what_cannot_be_used_is_refused_with_a_code() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let cases = [
-        (vec!["--plugins", file.to_str().unwrap()], "error: not-a-directory: "),
-        (vec!["--bind-port", &port], "error: cannot-listen: 127.0.0.1:"),
+        (vec!["--plugins", file.to_str().unwrap()], "error[not-a-directory]: "),
+        (vec!["--bind-port", &port], "error[cannot-listen]: 127.0.0.1:"),
     ];
     for (arguments, message) in cases {
         // The later of two ports counts.
@@ -86,6 +86,7 @@ async fn it_says_what_answers_and_ends_when_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let plugins = directory.path().join("plugins.d");
     let path = plugins.to_str().unwrap().to_owned();
+    let mut last = String::new();
     for (arguments, signal, said) in [
         (vec![], "TERM", "no --plugins DIR: the built-in policy answers every round policy=\"bias\""),
         (vec!["--plugins", &path], "INT", "the plugin directory is not there"),
@@ -109,11 +110,16 @@ async fn it_says_what_answers_and_ends_when_told_to() {
             tokio::time::timeout(PATIENCE, written).await.expect("a directory that appears is picked up");
         }
         let pid = child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([format!("-{signal}"), pid]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([format!("-{signal}"), pid.clone()]).status().await.unwrap().success());
         let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap();
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).await.unwrap();
         assert!(status.success(), "{arguments:?} {signal}: {status}: {stderr}");
+        last = pid;
     }
-    assert!(receipt(&plugins).contains("\"policy\": \"round-robin\""), "written at the end: {}", receipt(&plugins));
+    let receipt = receipt(&plugins);
+    assert!(
+        receipt.contains(&format!("\"pid\": {last}")),
+        "the last one's, for it had the directory to itself: {receipt}"
+    );
 }
