@@ -52,9 +52,9 @@ struct ActiveFile<'a> {
     /// What `composite` rates executors by; required with that policy, and refused with any other.
     #[serde(default, borrow)]
     scores: Vec<ScoreEntry<'a>>,
-    /// The built-in that binds a round when the policy cannot.
+    /// The built-in that binds a round when the policy cannot; `round-robin` unless the host was started with another.
     #[serde(default)]
-    fallback: BuiltIn,
+    fallback: Option<BuiltIn>,
     /// Where the policy runs.
     #[serde(default)]
     lane: Option<LaneKind>,
@@ -121,8 +121,8 @@ pub struct Activation {
     pub scores: Vec<(Wanted, u32)>,
     /// Policies that see the same rounds without effect.
     pub shadow: Vec<Wanted>,
-    /// Binds a round when the policy cannot.
-    pub fallback: BuiltIn,
+    /// Binds a round when the policy cannot; `None` for the host's default.
+    pub fallback: Option<BuiltIn>,
     /// Where the policy runs; `None` for the host's default.
     pub lane: Option<LaneKind>,
     /// The deadline of a round in milliseconds; `None` for the host's default.
@@ -291,7 +291,7 @@ mod tests {
     fn the_smallest_file_and_the_largest() {
         let smallest = Activation::parse(br#"{"policy":"bias"}"#).unwrap();
         assert_eq!((smallest.policy.name.as_str(), smallest.policy.config.as_str()), ("bias", ""));
-        assert_eq!((smallest.fallback, smallest.lane, smallest.deadline_ms), (BuiltIn::RoundRobin, None, None));
+        assert_eq!((smallest.fallback, smallest.lane, smallest.deadline_ms), (None, None, None));
         let text = br#"{
   "policy": "data-locality",
   "config": { "wait_ms": 300 },
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(largest.policy.locate(1, 3), (3, 15));
         assert_eq!(largest.policy.locate(2, 3), (4, 3));
         assert_eq!(largest.filters[0].place, (4, 54));
-        assert_eq!((largest.fallback, largest.lane), (BuiltIn::Bias, Some(LaneKind::Inline)));
+        assert_eq!((largest.fallback, largest.lane), (Some(BuiltIn::Bias), Some(LaneKind::Inline)));
     }
 
     #[test]

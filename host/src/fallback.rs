@@ -18,6 +18,8 @@ use policy_plugin_api::abi::PolicyFault;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum TaskDistributionPolicy {
+    /// The executor with most free slots is packed first.
+    Bias,
     /// Tasks go to the executors that they are pinned to; the rest is packed.
     Binding,
     /// One task to each executor in turn.

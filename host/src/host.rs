@@ -36,6 +36,8 @@ pub struct HostOptions {
     pub state_dir: Option<PathBuf>,
     /// The lane of policies whose `active.json` names none.
     pub lane: LaneKind,
+    /// What binds a round when the policy cannot, where `active.json` names none.
+    pub fallback: BuiltIn,
     /// The deadline of rounds whose `active.json` names none.
     pub deadline: Duration,
     /// How often the directory is read whether or not a file event came.
@@ -55,6 +57,7 @@ impl Default for HostOptions {
             plugins: None,
             state_dir: None,
             lane: LaneKind::default(),
+            fallback: BuiltIn::default(),
             deadline: ROUND_DEADLINE,
             rescan: RESCAN_INTERVAL,
             admission_deadline: ADMISSION_DEADLINE,
@@ -397,6 +400,12 @@ impl Drop for PolicyHost {
 impl PolicyHost {
     /// Stops the host and waits until its files are written.
     pub async fn shutdown(self) {
+        self.stop().await;
+    }
+
+    /// As [`PolicyHost::shutdown`], for a host that others hold as well: from now on nothing changes any more. Rounds are
+    /// answered by what is active.
+    pub async fn stop(&self) {
         let (done, finished) = oneshot::channel();
         if self.shared.inbox.send(Message::Stop(Some(done))).await.is_ok() {
             let _ = finished.await;

@@ -5,19 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A swap every so often.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a swap may take to be receipted.
-const RECEIPT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a change may take to be receipted, or a hostile policy to be found out: a query may hang meanwhile.
+const RECEIPT_LIMIT: Duration = Duration::from_secs(90);
 
 /// The policies that follow each other, as `active.json` names them.
 const POLICIES: [&str; 4] = ["bias", "round-robin", "consistent-hash", "data-locality"];
 /// Their libraries.
 pub(crate) const LIBRARIES: [&str; 4] =
     ["policy_bias", "policy_round_robin", "policy_consistent_hash", "policy_data_locality"];
-/// Comes once, after so many swaps: a policy that panics in every round.
+
+/// Comes once, after so many swaps: a file that is no library. Refused at the door.
+const GARBAGE_AFTER: usize = 3;
+/// Comes once, after so many swaps: a policy that is admitted, answers its rehearsal, and panics in its first real round.
 const HOSTILE_AFTER: usize = 6;
 
 /// Behaves in the rounds of its admission. Ballista's job ids begin with a zero: ids made of the time.
@@ -30,6 +33,8 @@ pub(crate) struct Swaps {
     pub(crate) done: usize,
     /// Changes that the host refused, by its own word.
     pub(crate) refused: Vec<String>,
+    /// Plugins that were in service and are no longer, by the host's own word.
+    pub(crate) dropped: Vec<String>,
     /// Rounds that the policies answered, as far as receipts tell.
     pub(crate) rounds: u64,
     /// Rounds that the fallback bound.
@@ -43,25 +48,30 @@ pub(crate) async fn run(plugins: &Path, over: &AtomicBool) -> Result<Swaps> {
     }
     let mut swaps = Swaps::default();
     let mut next = 0;
-    let mut was_hostile = false;
+    let (mut was_garbage, mut was_hostile) = (false, false);
     while !over.load(Ordering::SeqCst) {
         let begun = Instant::now();
-        if swaps.done == HOSTILE_AFTER && !was_hostile {
+        if swaps.done >= GARBAGE_AFTER && !was_garbage {
+            was_garbage = true;
+            let code = garbage(plugins, over).await?;
+            println!("a file that is no library was refused: {}", code.as_deref().unwrap_or("not in time"));
+            swaps.refused.extend(code);
+        } else if swaps.done >= HOSTILE_AFTER && !was_hostile {
             was_hostile = true;
-            drop_in(plugins, "fixture_hostile")?;
-            let before = changed_at(&receipt(plugins)?);
-            put(plugins, "active.json", HOSTILE)?;
-            receipted(plugins, "hostile", before, over).await?;
-            println!("a hostile plugin was dropped");
+            let code = hostile(plugins, over).await?;
+            println!(
+                "a hostile plugin was put into service, and dropped: {}",
+                code.as_deref().unwrap_or("not in time")
+            );
+            swaps.dropped.extend(code);
         } else {
             let policy = POLICIES[next % POLICIES.len()];
             next += 1;
-            let before = changed_at(&receipt(plugins)?);
-            put(plugins, "active.json", format!(r#"{{"policy":"{policy}","deadline_ms":1000}}"#).as_bytes())?;
-            match receipted(plugins, policy, before, over).await? {
-                Outcome::Done => swaps.done += 1,
-                Outcome::Refused(why) => swaps.refused.push(why),
-                Outcome::Over => {}
+            // A busy machine is not the policy's fault.
+            match ask(plugins, &json!({ "policy": policy, "deadline_ms": 5000 }), over).await? {
+                Some(Ok(())) => swaps.done += 1,
+                Some(Err(code)) => swaps.refused.push(format!("{policy}: {code}")),
+                None => {}
             }
         }
         // The rounds of a generation end with it: read before the next swap.
@@ -73,12 +83,6 @@ pub(crate) async fn run(plugins: &Path, over: &AtomicBool) -> Result<Swaps> {
     Ok(swaps)
 }
 
-enum Outcome {
-    Done,
-    Refused(String),
-    Over,
-}
-
 /// The library of a policy.
 pub(crate) fn library_of(policy: &str) -> Option<&'static str> {
     POLICIES.iter().position(|p| *p == policy).map(|at| LIBRARIES[at])
@@ -87,40 +91,93 @@ pub(crate) fn library_of(policy: &str) -> Option<&'static str> {
 /// Puts a policy in service, as `active.json` names it, and waits for the receipt. A policy whose library has not been
 /// admitted yet is asked for again.
 pub(crate) async fn switch(plugins: &Path, active: &Value) -> Result<()> {
-    let policy = active["policy"].as_str().context("a policy is named")?;
-    let until = Instant::now() + RECEIPT_LIMIT;
+    let end = Instant::now() + RECEIPT_LIMIT;
     loop {
-        let before = changed_at(&receipt(plugins)?);
-        put(plugins, "active.json", active.to_string().as_bytes())?;
-        match receipted(plugins, policy, before, &AtomicBool::new(false)).await? {
-            Outcome::Done => return Ok(()),
-            Outcome::Refused(why) if !why.contains("no policy is called") || Instant::now() > until => {
-                bail!("{policy} was refused: {why}");
+        match ask(plugins, active, &AtomicBool::new(false)).await? {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(code)) if code != "unknown-policy" || Instant::now() > end => {
+                bail!("{active} was refused: {code}")
             }
-            Outcome::Refused(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Outcome::Over => bail!("{policy}: the host is gone"),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// Waits until the receipt names the policy.
-async fn receipted(plugins: &Path, policy: &str, before: u64, over: &AtomicBool) -> Result<Outcome> {
-    let until = Instant::now() + RECEIPT_LIMIT;
-    while Instant::now() < until {
-        let receipt = receipt(plugins)?;
+/// Makes a policy the active one and waits for the receipt: done, or refused with a code; `None` when it is over.
+async fn ask(plugins: &Path, active: &Value, over: &AtomicBool) -> Result<Option<Result<(), String>>> {
+    let policy = active["policy"].as_str().context("a policy is named")?;
+    let before = changed_at(&receipt(plugins)?);
+    put(plugins, "active.json", active.to_string().as_bytes())?;
+    until(plugins, over, policy, |receipt| {
         if receipt["active"]["policy"] == policy {
-            return Ok(Outcome::Done);
-        }
-        if over.load(Ordering::SeqCst) {
-            return Ok(Outcome::Over);
+            return Some(Ok(()));
         }
         let change = &receipt["last_change"];
-        if change["ok"] == false && changed_at(&receipt) > before {
-            return Ok(Outcome::Refused(change["message"].to_string()));
+        let is_refused = change["ok"] == false && change["file"] == "active.json" && changed_at(receipt) > before;
+        is_refused.then(|| Err(text(&change["code"])))
+    })
+    .await
+}
+
+/// Drops in a file that is no library; returns the code of its refusal.
+async fn garbage(plugins: &Path, over: &AtomicBool) -> Result<Option<String>> {
+    let name = format!("{}garbage{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    put(plugins, &name, b"this is no library")?;
+    let code = until(plugins, over, &name, |receipt| {
+        let changes = receipt["recent_changes"].as_array().into_iter().flatten();
+        let mut refusals = changes.filter(|c| c["ok"] == false && c["file"] == name.as_str());
+        refusals.next().map(|change| text(&change["code"]))
+    });
+    let code = code.await?;
+    std::fs::remove_file(plugins.join(name))?;
+    Ok(code)
+}
+
+/// Puts the hostile policy into service and waits until the host has dropped it; returns why.
+async fn hostile(plugins: &Path, over: &AtomicBool) -> Result<Option<String>> {
+    loop {
+        let before = changed_at(&receipt(plugins)?);
+        drop_in(plugins, "fixture_hostile")?;
+        put(plugins, "active.json", HOSTILE)?;
+        let said = until(plugins, over, "hostile", |receipt| {
+            let mut dropped = receipt["quarantined"].as_array().into_iter().flatten();
+            if let Some(library) = dropped.next() {
+                return Some(Some(text(&library["code"])));
+            }
+            let change = &receipt["last_change"];
+            (change["ok"] == false && change["file"] == "active.json" && changed_at(receipt) > before).then_some(None)
+        });
+        match said.await? {
+            Some(Some(code)) => return Ok(Some(code)),
+            None => return Ok(None),
+            // A machine so busy that its admission took too long: once more.
+            Some(None) => {}
+        }
+    }
+}
+
+/// Waits until the receipt says something; `None` when it is over before.
+async fn until<T>(
+    plugins: &Path,
+    over: &AtomicBool,
+    what: &str,
+    mut says: impl FnMut(&Value) -> Option<T>,
+) -> Result<Option<T>> {
+    let end = Instant::now() + RECEIPT_LIMIT;
+    while Instant::now() < end {
+        if let Some(said) = says(&receipt(plugins)?) {
+            return Ok(Some(said));
+        }
+        if over.load(Ordering::SeqCst) {
+            return Ok(None);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bail!("{policy} was not receipted within {RECEIPT_LIMIT:?}")
+    bail!("{what}: nothing about it in the receipt within {RECEIPT_LIMIT:?}")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("").to_owned()
 }
 
 fn changed_at(receipt: &Value) -> u64 {

@@ -12,6 +12,7 @@ use ballista_core::serde::protobuf::AvailableVcores;
 use ballista_scheduler::cluster::{BoundTask, DistributionPolicy};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_host::PolicyHost;
+use policy_plugin_api::ExecutorUid;
 use policy_plugin_api::assemble::{Clock, RoundBuilder};
 use policy_plugin_api::observe::Observation;
 
@@ -21,6 +22,7 @@ use crate::identity::{Cluster, ClusterView};
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
 use crate::snapshot::{Snapshot, Source, shares};
+use crate::stall::is_idle;
 
 /// Who begins: the scheduler, or executors that ask for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,13 @@ struct Desk {
     free: Vec<u32>,
 }
 
+/// What one plan became.
+struct Bound {
+    tasks: Vec<BoundTask>,
+    /// How many of the policy's tasks that are.
+    planned: u64,
+}
+
 impl fmt::Debug for PolicyAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyAdapter")
@@ -138,6 +147,20 @@ impl PolicyAdapter {
         }
     }
 
+    /// Jobs that run by name only: no task of theirs runs and none is pending. Between stages that is so for a moment; a
+    /// job of which it stays so will never end. Costs O(running tasks).
+    pub async fn idle_jobs(&self) -> Vec<JobId> {
+        let graphs = self.desk.lock().await.books.graphs();
+        let mut idle = Vec::new();
+        for (id, graph) in graphs {
+            if is_idle(graph.read().await.as_ref()) {
+                idle.push(id);
+            }
+        }
+        idle.sort_unstable();
+        idle
+    }
+
     /// Reports what came to light while a round was collected, and who came and went.
     fn observe(&self, mut batch: Vec<Observation>, now_us: u64) {
         let changes = self.view.take_changes().into_iter();
@@ -171,21 +194,26 @@ impl PolicyAdapter {
         shares(&listed, cluster, plan.bindings())
     }
 
-    fn count(&self, bound: &[BoundTask]) {
-        let partitions = bound.iter().map(|(_, task)| task.global_input_partition_ids.len() as u64).sum();
-        self.counters.tasks.fetch_add(bound.len() as u64, Ordering::Relaxed);
+    /// Gives Ballista what was decided.
+    async fn carry_out(&self, desk: &mut Desk, decided: Vec<StageShares>, budgets: &mut Budgets<'_>) -> Bound {
+        let (tasks, applied) = apply(decided, budgets).await;
+        let planned = applied.iter().map(|a| a.bound).sum();
+        applied.into_iter().for_each(|applied| desk.books.bound(applied));
+        let partitions = tasks.iter().map(|(_, task)| task.global_input_partition_ids.len() as u64).sum();
+        self.counters.tasks.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         self.counters.partitions.fetch_add(partitions, Ordering::Relaxed);
+        Bound { tasks, planned }
     }
 
     async fn push(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
         let mut desk = self.desk.lock().await;
         let desk = &mut *desk;
+        let cluster = budgets.cluster().clone();
         let mut bound = Vec::new();
         let mut left = false;
         // Twice when partitions must be repeated and not everything fits: first those, then the rest.
         for pass in 0..2 {
-            let cluster = self.known(budgets);
-            free_rows(&cluster, budgets, &mut desk.free);
+            budgets.free_rows(&mut desk.free);
             let now_us = unix_us();
             let mut seen = Vec::new();
             let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
@@ -193,10 +221,13 @@ impl PolicyAdapter {
             self.observe(seen, now_us);
             let only_repeats = pass == 0 && snapshot.has_repeats && snapshot.pending > budgets.free();
             let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
-            let now_bound = apply(&decided, budgets).await;
-            let partitions: usize = now_bound.iter().map(|(_, task)| task.global_input_partition_ids.len()).sum();
-            left = snapshot.pending > partitions as u64;
-            bound.extend(now_bound);
+            let now_bound = self.carry_out(desk, decided, budgets).await;
+            left = snapshot.pending > now_bound.planned;
+            if bound.is_empty() {
+                bound = now_bound.tasks;
+            } else {
+                bound.extend(now_bound.tasks);
+            }
             if !only_repeats || budgets.free() == 0 {
                 break;
             }
@@ -208,38 +239,39 @@ impl PolicyAdapter {
         bound
     }
 
-    /// The cluster, with everybody in it who has a budget.
-    fn known(&self, budgets: &Budgets<'_>) -> Cluster {
-        let cluster = self.view.cluster();
-        let unknown = |row: &&AvailableVcores| cluster.roster.position(&row.executor_id).is_none();
-        let mut unknown = budgets.iter().filter(unknown).peekable();
-        if unknown.peek().is_none() {
-            return cluster;
+    /// The budgets in the cluster of this moment, with everybody in it who has one.
+    fn placed<'b>(&self, rows: Vec<&'b mut AvailableVcores>) -> Budgets<'b> {
+        let mut cluster = self.view.cluster();
+        let unknown = rows.iter().filter(|row| cluster.place(&row.executor_id).is_none());
+        let mut unknown = unknown.map(|row| self.view.learn(&row.executor_id, row.vcores)).peekable();
+        if unknown.peek().is_some() {
+            unknown.for_each(drop);
+            cluster = self.view.cluster();
         }
-        unknown.for_each(|row| self.view.learn(&row.executor_id, row.vcores));
-        self.view.cluster()
+        Budgets::new(rows, cluster)
     }
 
     async fn pull(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
         let mut desk = self.desk.lock().await;
         let desk = &mut *desk;
         let now = Instant::now();
-        let Some((asking, free)) = budgets.iter().next().map(|row| (row.executor_id.clone(), row.vcores)) else {
+        let Some((asking, free)) = budgets.iter().next().map(|row| (self.view.uid(&row.executor_id), row.vcores))
+        else {
             return Vec::new();
         };
-        self.view.learn(&asking, free);
         for late in desk.reservations.expire(now) {
-            self.view.distrust(&late);
+            self.view.distrust(late);
         }
         if free == 0 {
             return Vec::new();
         }
-        let mut bound = apply(&desk.reservations.take(&asking), budgets).await;
+        let kept = desk.reservations.take(asking);
+        let mut bound = self.carry_out(desk, kept, budgets).await.tasks;
         for (executor, task) in &bound {
             self.view.spend(executor, task.vcores_consumed);
         }
         if budgets.free() > 0 {
-            let bound_now = self.plan_for(desk, &asking, budgets, jobs, now).await;
+            let bound_now = self.plan_for(desk, asking, budgets, jobs, now).await;
             bound.extend(bound_now);
         }
         bound
@@ -249,16 +281,16 @@ impl PolicyAdapter {
     async fn plan_for(
         &self,
         desk: &mut Desk,
-        asking: &str,
+        asking: ExecutorUid,
         budgets: &mut Budgets<'_>,
         jobs: &HashMap<JobId, JobInfoCache>,
         now: Instant,
     ) -> Vec<BoundTask> {
-        let cluster = self.view.cluster();
+        let cluster = budgets.cluster().clone();
         self.view.free(&cluster, &mut desk.free);
         for (executor, vcores) in desk.reservations.vcores() {
-            if let Some(position) = cluster.roster.position(executor) {
-                let row = &mut desk.free[position.index()];
+            if let Some(position) = cluster.position(executor) {
+                let row = &mut desk.free[position];
                 *row = row.saturating_sub(vcores);
             }
         }
@@ -278,7 +310,7 @@ impl PolicyAdapter {
             }
             desk.reservations.keep(StageShares { stage, shares: others }, now);
         }
-        let bound = apply(&mine, budgets).await;
+        let bound = self.carry_out(desk, mine, budgets).await.tasks;
         for (executor, task) in &bound {
             self.view.spend(executor, task.vcores_consumed);
         }
@@ -293,38 +325,20 @@ impl DistributionPolicy for PolicyAdapter {
         budgets: Vec<&mut AvailableVcores>,
         running_jobs: Arc<HashMap<JobId, JobInfoCache>>,
     ) -> datafusion::error::Result<Vec<BoundTask>> {
-        let mut budgets = Budgets::new(budgets);
-        let bound = match self.mode {
+        if self.mode == Mode::Pull {
+            budgets.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
+        }
+        let mut budgets = self.placed(budgets);
+        Ok(match self.mode {
             Mode::Push if budgets.free() == 0 => Vec::new(),
             Mode::Push => self.push(&mut budgets, &running_jobs).await,
             Mode::Pull => self.pull(&mut budgets, &running_jobs).await,
-        };
-        self.count(&bound);
-        Ok(bound)
+        })
     }
 
     fn name(&self) -> &str {
         "policy-host"
     }
-}
-
-/// Free vcores, one row an executor: both sides are ordered by name.
-fn free_rows(cluster: &Cluster, budgets: &Budgets<'_>, rows: &mut Vec<u32>) {
-    rows.clear();
-    rows.resize(cluster.roster.len(), 0);
-    let mut at = 0;
-    for budget in budgets.iter() {
-        while at < rows.len() && name_at(cluster, at) < budget.executor_id.as_str() {
-            at += 1;
-        }
-        if at < rows.len() && name_at(cluster, at) == budget.executor_id {
-            rows[at] = budget.vcores;
-        }
-    }
-}
-
-fn name_at(cluster: &Cluster, at: usize) -> &str {
-    cluster.roster.name(policy_plugin_api::ExecutorId(at as u32))
 }
 
 fn unix_us() -> u64 {

@@ -20,7 +20,10 @@ use ballista_scheduler::state::execution_graph::{ExecutionGraphBox, TaskDescript
 use ballista_scheduler::state::execution_stage::{PendingPartitions, RunningStage};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
+use policy_plugin_api::ExecutorUid;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+
+use crate::identity::Cluster;
 
 /// Whether the stage must go as one task: somewhere below its root it brings all partitions together.
 pub(crate) fn is_collapse(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -71,7 +74,7 @@ impl StageRef {
 /// Partitions of a stage for one executor. For a collapse stage the partitions do not matter: it gets all.
 #[derive(Clone)]
 pub(crate) struct Share {
-    pub(crate) executor: String,
+    pub(crate) executor: ExecutorUid,
     pub(crate) partitions: Vec<usize>,
 }
 
@@ -82,24 +85,58 @@ pub(crate) struct StageShares {
     pub(crate) shares: Vec<Share>,
 }
 
-/// Free vcores by executor: Ballista's own counts, ordered by name.
+/// What became of a decision about one stage.
+pub(crate) struct Applied {
+    pub(crate) job: JobId,
+    pub(crate) stage_id: usize,
+    pub(crate) attempt: usize,
+    /// Where its new tasks begin in Ballista's list of them.
+    pub(crate) first_task: usize,
+    /// The executor of each new task.
+    pub(crate) executors: Vec<ExecutorUid>,
+    /// The partitions that left the stage's queue, if the rest of it is as it was.
+    pub(crate) taken: Option<Vec<usize>>,
+    /// How many of the tasks that the policy saw were bound.
+    pub(crate) bound: u64,
+}
+
+/// Free vcores by executor: Ballista's own counts, by the executor's place in a roster.
 pub(crate) struct Budgets<'b> {
-    rows: Vec<&'b mut AvailableVcores>,
+    cluster: Cluster,
+    rows: Vec<Option<&'b mut AvailableVcores>>,
 }
 
 impl<'b> Budgets<'b> {
-    pub(crate) fn new(mut rows: Vec<&'b mut AvailableVcores>) -> Self {
-        rows.sort_unstable_by(|a, b| a.executor_id.cmp(&b.executor_id));
-        Self { rows }
+    /// Rows of executors that are not in the cluster are left out.
+    pub(crate) fn new(given: Vec<&'b mut AvailableVcores>, cluster: Cluster) -> Self {
+        let mut rows: Vec<Option<&mut AvailableVcores>> = Vec::new();
+        rows.resize_with(cluster.roster.len(), || None);
+        for row in given {
+            if let Some(place) = cluster.place(&row.executor_id) {
+                rows[place] = Some(row);
+            }
+        }
+        Self { cluster, rows }
     }
 
-    pub(crate) fn get(&mut self, executor: &str) -> Option<&mut AvailableVcores> {
-        let at = self.rows.binary_search_by(|row| row.executor_id.as_str().cmp(executor)).ok()?;
-        Some(&mut *self.rows[at])
+    /// The executors that the rows are of.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
+    pub(crate) fn get(&mut self, executor: ExecutorUid) -> Option<&mut AvailableVcores> {
+        self.rows.get_mut(self.cluster.position(executor)?)?.as_deref_mut()
+    }
+
+    /// The rows, ordered by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AvailableVcores> {
-        self.rows.iter().map(|row| &**row)
+        self.rows.iter().flatten().map(|row| &**row)
+    }
+
+    /// Free vcores, one row an executor of the cluster; none where none were given.
+    pub(crate) fn free_rows(&self, rows: &mut Vec<u32>) {
+        rows.clear();
+        rows.extend(self.rows.iter().map(|row| row.as_ref().map_or(0, |row| row.vcores)));
     }
 
     pub(crate) fn free(&self) -> u64 {
@@ -109,7 +146,7 @@ impl<'b> Budgets<'b> {
 
 /// Applies decisions: each stage is looked at again under its job's write lock, and what no longer holds is left out
 /// and stays pending. `decided` lists the stages of a job one after another.
-pub(crate) async fn apply(decided: &[StageShares], budgets: &mut Budgets<'_>) -> Vec<BoundTask> {
+pub(crate) async fn apply(decided: Vec<StageShares>, budgets: &mut Budgets<'_>) -> (Vec<BoundTask>, Vec<Applied>) {
     let mut jobs: Vec<OwnedRwLockWriteGuard<ExecutionGraphBox>> = Vec::new();
     let mut job_of_stage = Vec::with_capacity(decided.len());
     for (i, shares) in decided.iter().enumerate() {
@@ -118,57 +155,73 @@ pub(crate) async fn apply(decided: &[StageShares], budgets: &mut Budgets<'_>) ->
         }
         job_of_stage.push(jobs.len() - 1);
     }
-    let mut bound = Vec::new();
-    for (shares, job) in decided.iter().zip(job_of_stage) {
-        apply_stage(shares, &mut jobs[job], budgets, &mut bound);
+    let (mut bound, mut applied) = (Vec::new(), Vec::with_capacity(decided.len()));
+    for (shares, job) in decided.into_iter().zip(job_of_stage) {
+        applied.extend(apply_stage(shares, &mut jobs[job], budgets, &mut bound));
     }
-    bound
+    (bound, applied)
 }
 
 fn apply_stage(
-    decided: &StageShares,
+    decided: StageShares,
     graph: &mut ExecutionGraphBox,
     budgets: &mut Budgets<'_>,
     bound: &mut Vec<BoundTask>,
-) {
+) -> Option<Applied> {
     if !matches!(graph.status().status, Some(job_status::Status::Running(_))) {
-        return;
+        return None;
     }
-    let others: Vec<usize> = graph.running_stages().into_iter().filter(|&id| id != decided.stage.stage_id).collect();
+    let StageShares { stage: of, shares } = decided;
+    let others: Vec<usize> = graph.running_stages().into_iter().filter(|&id| id != of.stage_id).collect();
     let session_id = graph.session_id().to_owned();
-    let Some(stage) = graph.fetch_running_stage(&others).filter(|s| decided.stage.is_still(s)) else { return };
-    if decided.stage.collapse {
-        let budget = decided.shares.first().and_then(|s| budgets.get(&s.executor));
-        if let Some(budget) = budget.filter(|b| b.vcores > 0) {
-            let all = stage.pending.next_slice(usize::MAX);
-            if !all.is_empty() {
-                bound.push(start(stage, &session_id, &decided.stage.job, budget, all, 1));
-            }
+    let stage = graph.fetch_running_stage(&others).filter(|s| of.is_still(s))?;
+    let mut applied = Applied {
+        job: of.job.clone(),
+        stage_id: of.stage_id,
+        attempt: of.attempt,
+        first_task: stage.task_infos.len(),
+        executors: Vec::new(),
+        taken: None,
+        bound: 0,
+    };
+    let mut stage = Starting { stage, session_id, job: of.job, bound };
+    if of.collapse {
+        let share = shares.first()?;
+        let budget = budgets.get(share.executor).filter(|b| b.vcores > 0)?;
+        let all = stage.stage.pending.next_slice(usize::MAX);
+        if !all.is_empty() {
+            stage.start(budget, all, 1);
+            applied.executors.push(share.executor);
+            applied.bound = 1;
         }
-        return;
+        return Some(applied);
     }
-    let mut drawn = draw(&mut stage.pending, &decided.shares);
-    for share in &decided.shares {
-        let Some(budget) = budgets.get(&share.executor) else { continue };
-        let mut slice = Vec::new();
-        for &partition in &share.partitions {
-            if budget.vcores as usize == slice.len() {
-                break;
+    let mut drawn = draw(&mut stage.stage.pending, &shares);
+    let named: usize = shares.iter().map(|s| s.partitions.len()).sum();
+    let most = named.min(shares.len() + named / of.partitions_per_task);
+    stage.stage.task_infos.reserve(most);
+    stage.bound.reserve(most);
+    for Share { executor, mut partitions } in shares {
+        let Some(budget) = budgets.get(executor) else { continue };
+        let mut room = budget.vcores as usize;
+        partitions.retain(|&p| {
+            room > 0 && drawn.take(p) && {
+                room -= 1;
+                true
             }
-            if drawn.take(partition) {
-                slice.push(partition);
-                if slice.len() == decided.stage.partitions_per_task {
-                    let (slice, cost) = (std::mem::take(&mut slice), decided.stage.partitions_per_task as u32);
-                    bound.push(start(stage, &session_id, &decided.stage.job, budget, slice, cost));
-                }
-            }
-        }
-        if !slice.is_empty() {
-            let cost = slice.len() as u32;
-            bound.push(start(stage, &session_id, &decided.stage.job, budget, slice, cost));
+        });
+        applied.bound += partitions.len() as u64;
+        let tasks = partitions.len().div_ceil(of.partitions_per_task);
+        applied.executors.extend(std::iter::repeat_n(executor, tasks));
+        if tasks == 1 {
+            let cost = partitions.len() as u32;
+            stage.start(budget, partitions, cost);
+        } else {
+            partitions.chunks(of.partitions_per_task).for_each(|c| stage.start(budget, c.to_vec(), c.len() as u32));
         }
     }
-    drawn.put_back(&mut stage.pending);
+    applied.taken = drawn.settle(&mut stage.stage.pending);
+    Some(applied)
 }
 
 /// Partitions taken out of a stage's queue, in its order, until they are bound or put back.
@@ -182,11 +235,14 @@ impl Drawn {
         self.held.get_mut(partition).is_some_and(std::mem::take)
     }
 
-    fn put_back(self, pending: &mut PendingPartitions) {
+    /// Puts back what was not taken. Returns what was, unless something was put back: the queue's order has changed then.
+    fn settle(self, pending: &mut PendingPartitions) -> Option<Vec<usize>> {
         let held = self.held;
-        if held.iter().any(|&h| h) {
-            pending.reschedule(self.order.into_iter().filter(|&p| held[p]));
+        if !self.order.iter().any(|&p| held[p]) {
+            return Some(self.order);
         }
+        pending.reschedule(self.order.into_iter().filter(|&p| held[p]));
+        None
     }
 }
 
@@ -212,36 +268,40 @@ fn draw(pending: &mut PendingPartitions, shares: &[Share]) -> Drawn {
     Drawn { order, held: named }
 }
 
-/// Writes a task down and takes its vcores.
-fn start(
-    stage: &mut RunningStage,
-    session_id: &str,
-    job: &JobId,
-    budget: &mut AvailableVcores,
-    partitions: Vec<usize>,
-    vcores: u32,
-) -> BoundTask {
-    let executor = budget.executor_id.clone();
-    // Ballista numbers the tasks of a stage by their place in this list.
-    let task_id = stage.task_infos.len();
-    let failures = |p: &usize| stage.task_failure_numbers.get(*p).copied().unwrap_or(0);
-    let task_attempt = partitions.iter().map(failures).max().unwrap_or(0);
-    let mut info = create_task_info(executor.clone(), task_id);
-    info.global_input_partition_ids.clone_from(&partitions);
-    info.vcores_consumed = vcores;
-    stage.task_infos.push(info);
-    budget.vcores -= vcores;
-    let task = TaskDescription {
-        session_id: session_id.to_owned(),
-        key: TaskKey { job_id: job.clone(), stage_id: stage.stage_id, task_id },
-        stage_attempt_num: stage.stage_attempt_num,
-        task_attempt,
-        global_input_partition_ids: partitions,
-        vcores_consumed: vcores,
-        plan: Arc::clone(&stage.plan),
-        session_config: Arc::clone(&stage.session_config),
-    };
-    (executor, task)
+/// A stage whose tasks are being started.
+struct Starting<'s> {
+    stage: &'s mut RunningStage,
+    session_id: String,
+    job: JobId,
+    bound: &'s mut Vec<BoundTask>,
+}
+
+impl Starting<'_> {
+    /// Writes a task down and takes its vcores.
+    fn start(&mut self, budget: &mut AvailableVcores, partitions: Vec<usize>, vcores: u32) {
+        let stage = &mut *self.stage;
+        let executor = budget.executor_id.clone();
+        // Ballista numbers the tasks of a stage by their place in this list.
+        let task_id = stage.task_infos.len();
+        let failures = |p: &usize| stage.task_failure_numbers.get(*p).copied().unwrap_or(0);
+        let task_attempt = partitions.iter().map(failures).max().unwrap_or(0);
+        let mut info = create_task_info(executor.clone(), task_id);
+        info.global_input_partition_ids.clone_from(&partitions);
+        info.vcores_consumed = vcores;
+        stage.task_infos.push(info);
+        budget.vcores -= vcores;
+        let task = TaskDescription {
+            session_id: self.session_id.clone(),
+            key: TaskKey { job_id: self.job.clone(), stage_id: stage.stage_id, task_id },
+            stage_attempt_num: stage.stage_attempt_num,
+            task_attempt,
+            global_input_partition_ids: partitions,
+            vcores_consumed: vcores,
+            plan: Arc::clone(&stage.plan),
+            session_config: Arc::clone(&stage.session_config),
+        };
+        self.bound.push((executor, task));
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +309,7 @@ mod tests {
     use super::*;
 
     fn share(partitions: &[usize]) -> Share {
-        Share { executor: "e".into(), partitions: partitions.to_vec() }
+        Share { executor: ExecutorUid(0), partitions: partitions.to_vec() }
     }
 
     #[test]
@@ -261,7 +321,7 @@ mod tests {
             let before = pending.clone().next_slice(usize::MAX);
             let drawn = draw(&mut pending, &[share(&wanted)]);
             assert_eq!(pending.remaining() + drawn.order.len(), before.len());
-            drawn.put_back(&mut pending);
+            drawn.settle(&mut pending);
             let mut after = pending.next_slice(usize::MAX);
             after.sort_unstable();
             let mut sorted = before.clone();
@@ -275,7 +335,7 @@ mod tests {
         let mut pending = PendingPartitions::new(4);
         let mut drawn = draw(&mut pending, &[share(&[2, 3]), share(&[3])]);
         assert!(drawn.take(3) && !drawn.take(3) && !drawn.take(0) && !drawn.take(99));
-        drawn.put_back(&mut pending);
+        drawn.settle(&mut pending);
         assert_eq!(pending.next_slice(usize::MAX), [2, 0, 1]);
     }
 }

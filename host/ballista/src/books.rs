@@ -15,9 +15,10 @@ use policy_plugin_api::assemble::{StageTasks, TaskSpec};
 use policy_plugin_api::observe::{Observation, ObservationKind};
 use tokio::sync::RwLock;
 
-use crate::apply::{is_collapse, partitions_per_task};
+use crate::apply::{Applied, is_collapse, partitions_per_task};
 use crate::identity::ClusterView;
 use crate::locality;
+use crate::queue::Queue;
 use crate::settings::JobSettings;
 
 /// All jobs that are running, or were in the last round.
@@ -44,11 +45,15 @@ pub(crate) struct StageBook {
     pub(crate) tasks: Arc<StageTasks>,
     pub(crate) collapse: bool,
     pub(crate) partitions_per_task: usize,
+    /// What is pending.
+    pub(crate) queue: Queue,
     specs: Vec<TaskSpec>,
     /// Ballista's tasks looked at: all before this number.
     known: usize,
     /// Tasks that had not ended when last looked at.
     open: Vec<(usize, ExecutorUid)>,
+    /// How many of them the policy has been told of; the others come after those.
+    told: usize,
     since_us: u64,
 }
 
@@ -74,6 +79,26 @@ impl Books {
                 graph: Arc::clone(&info.execution_graph),
             }
         })
+    }
+
+    /// Writes down what was bound: it need not be looked for then.
+    pub(crate) fn bound(&mut self, applied: Applied) {
+        let job = self.jobs.get_mut(&applied.job);
+        let stage = job.and_then(|job| job.stages.get_mut(&applied.stage_id));
+        let Some(stage) = stage.filter(|stage| stage.attempt == applied.attempt) else { return };
+        match applied.taken {
+            Some(taken) => stage.queue.took(taken),
+            None => stage.queue.forget(),
+        }
+        if stage.known == applied.first_task {
+            stage.known += applied.executors.len();
+            stage.open.extend((applied.first_task..).zip(applied.executors));
+        }
+    }
+
+    /// The jobs and their graphs.
+    pub(crate) fn graphs(&self) -> Vec<(JobId, Arc<RwLock<ExecutionGraphBox>>)> {
+        self.jobs.iter().map(|(id, job)| (id.clone(), Arc::clone(&job.graph))).collect()
     }
 
     /// Closes the books of jobs that are no longer running, with a last look at how their tasks ended.
@@ -137,9 +162,11 @@ impl StageBook {
             tasks: StageTasks::new(&specs),
             collapse,
             partitions_per_task: partitions_per_task(config),
+            queue: Queue::default(),
             specs,
             known: 0,
             open: Vec::new(),
+            told: 0,
             since_us,
         }
     }
@@ -172,13 +199,16 @@ impl StageBook {
                 // It no longer says where it ran.
                 task_status::Status::Failed(_) => continue,
             };
-            let uid = view.uid(executor);
-            self.report(ObservationKind::Started, job_key, stage_id, uid, info, now_us, out);
-            self.open.push((task, uid));
+            self.open.push((task, view.uid(executor)));
         }
         self.known = infos.len();
         let mut running = Running::default();
         let mut open = std::mem::take(&mut self.open);
+        for &(task, uid) in open.iter().skip(self.told) {
+            if let Some(info) = infos.get(task) {
+                self.report(ObservationKind::Started, job_key, stage_id, uid, info, now_us, out);
+            }
+        }
         open.retain(|&(task, uid)| {
             let Some(info) = infos.get(task) else { return false };
             let kind = match &info.task_status {
@@ -194,6 +224,7 @@ impl StageBook {
             self.report(kind, job_key, stage_id, uid, info, now_us, out);
             false
         });
+        self.told = open.len();
         self.open = open;
         running
     }

@@ -92,8 +92,8 @@ impl ClusterState for ObservedCluster {
         self.give_back(&active_jobs).await?;
         let bound = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
         let mut books = self.books();
-        for (executor, task) in &bound {
-            books.ledger.change(executor, -i64::from(task.vcores_consumed));
+        for tasks in bound.chunk_by(|a, b| a.0 == b.0) {
+            books.ledger.change(&tasks[0].0, -tasks.iter().map(|t| i64::from(t.1.vcores_consumed)).sum::<i64>());
         }
         // Nothing else may happen in a cluster that has nothing left.
         if let Some(executor) = books.ledger.suspect() {

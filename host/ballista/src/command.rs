@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ballista_core::BALLISTA_VERSION;
 use ballista_core::config::LogRotationPolicy;
 use ballista_core::error::BallistaError;
 use ballista_core::object_store::{session_config_with_s3_support, session_state_with_s3_support};
-use ballista_core::{BALLISTA_VERSION, error};
 use ballista_scheduler::config::{Config, SchedulerConfig, TaskDistribution};
 use clap::Parser;
 use policy_host::judge::{self, Judge};
-use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_host::{BuiltIn, HostOptions, PolicyHost, TaskDistributionPolicy};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use crate::record::{self, DEFAULT_NETWORK_MIB_PER_S, Recorder, Recording};
+use crate::record::{self, DEFAULT_NETWORK_MIB_PER_S, RecordError, Recorder, Recording};
 use crate::serve::{install, serve};
 
 /// Ballista's scheduler, on policies from a plugin directory.
@@ -24,9 +24,9 @@ use crate::serve::{install, serve};
 /// Ballista's own flags keep their meaning; `--task-distribution` names what answers until an `active.json` in the
 /// plugin directory says otherwise.
 ///
-/// Example: ballista-policy-scheduler --bind-port 50050 --scheduler-policy push-staged --plugins plugins.d
+/// `policy-host switch` and `policy-host status` work on that directory while the scheduler runs.
 #[derive(Debug, Parser)]
-#[command(name = "ballista-policy-scheduler", version)]
+#[command(name = "ballista-policy-scheduler", version = VERSION, after_help = EXAMPLE, after_long_help = EXAMPLE, next_line_help = true)]
 struct Arguments {
     #[command(flatten)]
     ballista: Config,
@@ -48,6 +48,14 @@ struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "record")]
     finish_recording: Option<PathBuf>,
 }
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " for Ballista 55");
+
+const EXAMPLE: &str = "\
+Example:
+  ballista-policy-scheduler --scheduler-policy push-staged --plugins plugins.d
+  ballista-executor --task-scheduling-policy push-staged
+  policy-host switch data-locality --plugins plugins.d";
 
 /// The first argument of the child process that judges a plugin file.
 pub const JUDGE: &str = "__judge-plugin";
@@ -75,60 +83,82 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
                 println!("{}", told(file, recording));
                 ExitCode::SUCCESS
             }
-            Err(e) => {
-                eprintln!("error: {e}");
-                ExitCode::FAILURE
-            }
+            Err(e) => Failure::from(e).tell(),
         };
     }
     // As Ballista's own binary has it: its planner recurses deeply.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(32 * 1024 * 1024).build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
-        Err(e) => Err(BallistaError::from(e)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(arguments));
+            // What still runs there serves nobody any more.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(e) => Err(Failure("no-thread", e.to_string())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(),
     }
 }
 
-async fn run(arguments: Arguments) -> error::Result<()> {
-    let Arguments { ballista, plugins, state_dir, record, record_network_mib_per_s, .. } = arguments;
+/// Why the command ended: stable code, message.
+struct Failure(&'static str, String);
+
+impl Failure {
+    fn tell(&self) -> ExitCode {
+        eprintln!("error[{}]: {}", self.0, self.1);
+        ExitCode::FAILURE
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(e: RecordError) -> Self {
+        Self(e.code(), e.to_string())
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { mut ballista, plugins, state_dir, record, record_network_mib_per_s, .. } = arguments;
     log_to(&ballista);
-    let (bind_host, bind_port) = (ballista.bind_host.clone(), ballista.bind_port);
-    let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution).await?);
-    let config: SchedulerConfig = ballista.try_into()?;
+    let mut stop = Stop::listen()?;
+    let address = format!("{}:{}", ballista.bind_host, ballista.bind_port);
+    let cannot_listen =
+        |e: std::io::Error| Failure("cannot-listen", format!("{address}: {e}; name another --bind-port"));
+    let listener = TcpListener::bind(&address).await.map_err(cannot_listen)?;
+    let local = listener.local_addr().map_err(cannot_listen)?;
+    // For port 0, which lets the system choose.
+    ballista.bind_port = local.port();
+    let host = Arc::new(host(plugins, state_dir, &ballista.task_distribution)?);
+    let invalid = |e: BallistaError| Failure("invalid-configuration", e.to_string());
+    let config: SchedulerConfig = ballista.try_into().map_err(invalid)?;
+    config.validate().map_err(invalid)?;
     let config = config
         .with_override_config_producer(Arc::new(session_config_with_s3_support))
         .with_override_session_builder(Arc::new(session_state_with_s3_support));
     let (adapter, mut cluster, config) = install(Arc::clone(&host), config);
-    let listener = TcpListener::bind((bind_host.as_str(), bind_port)).await?;
     // After what else may keep the scheduler from starting: a recording that was begun must be finished.
     let recorder = record.as_deref().map(|file| Recorder::create(file, record_network_mib_per_s)).transpose()?;
     if let Some(recorder) = &recorder {
         let host = Arc::clone(&host);
         cluster = recorder.watch(&cluster, move || host.active().policy.clone());
     }
-    tracing::info!(
-        "Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {}",
-        listener.local_addr()?
-    );
+    tracing::info!("Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {local}");
     let served = tokio::select! {
         ended = serve(adapter, cluster, config, listener) => ended,
-        () = told_to_stop() => Ok(()),
+        () = stop.told() => {
+            tracing::info!("told to stop");
+            Ok(())
+        }
     };
     if let (Some(recorder), Some(file)) = (recorder, record) {
         let recording = recorder.finish()?;
         tracing::info!("{}", told(&file, recording));
     }
-    if let Some(host) = Arc::into_inner(host) {
-        host.shutdown().await;
-    }
-    served
+    // Ballista's event loops hold the host still: stopped, not dropped.
+    host.stop().await;
+    served.map_err(|e| Failure("scheduler-failed", e.to_string()))
 }
 
 fn told(file: &Path, recording: Recording) -> String {
@@ -138,23 +168,22 @@ fn told(file: &Path, recording: Recording) -> String {
 }
 
 /// Starts the host, and says what answers.
-async fn host(
+fn host(
     plugins: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     distribution: &TaskDistribution,
-) -> error::Result<PolicyHost> {
-    let mut options = HostOptions::with_policy(TaskDistributionPolicy::RoundRobin);
-    (options.plugins, options.state_dir) = (plugins.clone(), state_dir);
+) -> Result<PolicyHost, Failure> {
+    let (policy, fallback) = match distribution {
+        TaskDistribution::Bias => (TaskDistributionPolicy::Bias, BuiltIn::Bias),
+        TaskDistribution::RoundRobin => (TaskDistributionPolicy::RoundRobin, BuiltIn::RoundRobin),
+    };
+    let mut options = HostOptions { plugins: plugins.clone(), state_dir, fallback, ..HostOptions::with_policy(policy) };
     if plugins.is_some() {
-        let program = std::env::current_exe()?;
+        let program = std::env::current_exe().map_err(|e| Failure("no-program", e.to_string()))?;
         options.judge = Some(Judge::new(program, [JUDGE.into()]));
     }
-    let host = PolicyHost::start(options).map_err(|e| BallistaError::Configuration(e.to_string()))?;
+    let host = PolicyHost::start(options).map_err(|e| Failure(e.code(), e.to_string()))?;
     let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
-    if matches!(distribution, TaskDistribution::Bias) && !has_active {
-        let switched = host.switch(r#"{"policy":"bias"}"#).await;
-        switched.map_err(|refusal| BallistaError::Configuration(refusal.to_string()))?;
-    }
     let policy = host.active().policy.clone();
     match &plugins {
         None => tracing::warn!(policy, "no --plugins DIR: the built-in policy answers every round"),
@@ -173,20 +202,37 @@ async fn host(
     Ok(host)
 }
 
-/// Ctrl-C, or the system's wish.
-async fn told_to_stop() {
+/// Ctrl-C, or the system's wish: taken note of from the moment that this is made.
+struct Stop {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let failed = |e: std::io::Error| Failure("no-signals", e.to_string());
+            let listen = |kind| signal(kind).map_err(failed);
+            Ok(Self { signals: [listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?] })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn told(&mut self) {
+        #[cfg(unix)]
+        {
+            let [terminate, interrupt] = &mut self.signals;
             tokio::select! {
                 _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
             }
-            return;
         }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Logs as Ballista's own binary does: its flags, its file names, its rotation.

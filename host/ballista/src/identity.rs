@@ -1,12 +1,12 @@
 //! Who is in the cluster: executors by name, with the numbers that last for the life of the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use policy_plugin_api::ExecutorUid;
 use policy_plugin_api::assemble::{ExecutorSpec, Roster, UidTable};
 use policy_plugin_api::observe::ObservationKind;
+use policy_plugin_api::{ExecutorId, ExecutorUid};
 
 use crate::limits::{FORGOTTEN_AFTER, RESERVED_FOR, SILENT_AFTER};
 
@@ -41,12 +41,18 @@ struct Executor {
 pub(crate) struct Cluster {
     pub(crate) roster: Arc<Roster>,
     position_of_uid: Arc<[u32]>,
+    position_of_name: Arc<HashMap<String, usize>>,
 }
 
 impl Cluster {
     /// Where the executor with this lasting number stands in the roster.
     pub(crate) fn position(&self, uid: ExecutorUid) -> Option<usize> {
         self.position_of_uid.get(uid.index()).filter(|&&p| p != u32::MAX).map(|&p| p as usize)
+    }
+
+    /// Where the executor of this name stands in the roster.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.position_of_name.get(name).copied()
     }
 }
 
@@ -114,9 +120,13 @@ impl ClusterView {
     }
 
     /// Pull mode: an executor did not fetch what was kept for it.
-    pub(crate) fn distrust(&self, name: &str) {
+    pub(crate) fn distrust(&self, uid: ExecutorUid) {
         let mut view = self.lock();
-        if let Some(known) = view.executors.get_mut(name).filter(|e| e.seen.elapsed() >= RESERVED_FOR) {
+        let View { executors, cluster, .. } = &mut *view;
+        let Some(cluster) = cluster else { return };
+        let Some(position) = cluster.position(uid) else { return };
+        let name = cluster.roster.name(ExecutorId::from_index(position));
+        if let Some(known) = executors.get_mut(name).filter(|e| e.seen.elapsed() >= RESERVED_FOR) {
             known.free = 0;
         }
     }
@@ -161,11 +171,14 @@ impl ClusterView {
         let roster = Roster::new(&specs, &mut view.uids);
         let mut position_of_uid = vec![u32::MAX; view.uids.len()];
         for position in 0..roster.len() {
-            if let Some(uid) = roster.uid(policy_plugin_api::ExecutorId::from_index(position)) {
+            if let Some(uid) = roster.uid(ExecutorId::from_index(position)) {
                 position_of_uid[uid.index()] = position as u32;
             }
         }
-        let cluster = Cluster { roster, position_of_uid: position_of_uid.into() };
+        // The roster's order is that of the names.
+        let position_of_name = view.executors.keys().cloned().zip(0..).collect();
+        let position_of_name = Arc::new(position_of_name);
+        let cluster = Cluster { roster, position_of_uid: position_of_uid.into(), position_of_name };
         view.cluster = Some(cluster.clone());
         cluster
     }

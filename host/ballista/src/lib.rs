@@ -17,12 +17,14 @@ mod identity;
 mod ledger;
 pub mod limits;
 mod locality;
+mod queue;
 pub mod record;
 mod reoffer;
 mod reservation;
 mod serve;
 mod settings;
 mod snapshot;
+mod stall;
 
 pub use adapter::{Counts, Mode, PolicyAdapter};
 pub use cluster::ObservedCluster;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use ballista_core::JobId;
+use policy_plugin_api::ExecutorUid;
 
 use crate::apply::{Share, StageShares};
 use crate::limits::RESERVED_FOR;
@@ -40,7 +41,7 @@ impl Reservations {
     }
 
     /// What is kept for an executor.
-    pub(crate) fn take(&mut self, executor: &str) -> Vec<StageShares> {
+    pub(crate) fn take(&mut self, executor: ExecutorUid) -> Vec<StageShares> {
         let mine = |k: &mut Kept| k.share().executor == executor;
         let mut taken: Vec<StageShares> = self.kept.extract_if(.., mine).map(|k| k.shares).collect();
         taken.sort_by(|a, b| (&a.stage.job, a.stage.stage_id).cmp(&(&b.stage.job, b.stage.stage_id)));
@@ -48,22 +49,25 @@ impl Reservations {
     }
 
     /// Gives up what was not fetched in time, and names the executors.
-    pub(crate) fn expire(&mut self, now: Instant) -> HashSet<String> {
-        self.kept.extract_if(.., |k| k.until <= now).map(|k| k.share().executor.clone()).collect()
+    pub(crate) fn expire(&mut self, now: Instant) -> HashSet<ExecutorUid> {
+        self.kept.extract_if(.., |k| k.until <= now).map(|k| k.share().executor).collect()
     }
 
     /// Vcores kept for each executor.
-    pub(crate) fn vcores(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.kept.iter().map(|k| (k.share().executor.as_str(), k.vcores()))
+    pub(crate) fn vcores(&self) -> impl Iterator<Item = (ExecutorUid, u32)> {
+        self.kept.iter().map(|k| (k.share().executor, k.vcores()))
     }
 
-    /// Whether a partition of a stage is kept; for a collapse stage, whether any is.
-    pub(crate) fn of_stage(&self, job: &JobId, stage_id: usize, attempt: usize) -> HashSet<usize> {
+    /// The partitions of a stage that are kept, ascending; of a collapse stage, one if all of it is.
+    pub(crate) fn of_stage(&self, job: &JobId, stage_id: usize, attempt: usize) -> Vec<u32> {
         let of = |k: &&Kept| {
             let stage = &k.shares.stage;
             stage.stage_id == stage_id && stage.attempt == attempt && stage.job == *job
         };
-        self.kept.iter().filter(of).flat_map(|k| k.share().partitions.iter().copied()).collect()
+        let partitions = self.kept.iter().filter(of).flat_map(|k| &k.share().partitions);
+        let mut partitions: Vec<u32> = partitions.map(|&p| p as u32).collect();
+        partitions.sort_unstable();
+        partitions
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,11 +1,12 @@
 //! A Ballista scheduler with a policy host in it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ballista_core::ConfigProducer;
 use ballista_core::error::Result;
-use ballista_core::serde::protobuf::UpdateTaskStatusParams;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::serde::protobuf::{CancelJobParams, UpdateTaskStatusParams};
 use ballista_core::utils::{default_config_producer, default_session_builder};
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
@@ -19,8 +20,10 @@ use tokio::net::TcpListener;
 
 use crate::adapter::{Mode, PolicyAdapter};
 use crate::cluster::ObservedCluster;
+use crate::limits::{LOOK_FOR_STALLED_EVERY, STALLED_FOR};
 use crate::reoffer::Reoffers;
 use crate::settings::PolicyOptions;
+use crate::stall::Stalls;
 
 /// Ballista's scheduler as its own types name it.
 pub type Scheduler = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
@@ -59,13 +62,27 @@ pub async fn serve(
     let push = config.is_push_staged_scheduling();
     let scheduler: Scheduler = create_scheduler(cluster, Arc::new(config)).await?;
     let offers = reoffer(adapter.reoffers(), scheduler.clone());
+    let watch = cancel_stalled(adapter, scheduler.clone());
     let service = start_grpc_service_with_listener(listener, scheduler);
-    if !push {
-        return service.await;
-    }
     tokio::select! {
         ended = service => ended,
-        never = offers => match never {},
+        never = offers, if push => match never {},
+        never = watch => match never {},
+    }
+}
+
+/// Cancels jobs that would never end: their clients would wait for ever.
+async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler) -> std::convert::Infallible {
+    let mut stalls = Stalls::default();
+    loop {
+        tokio::time::sleep(LOOK_FOR_STALLED_EVERY).await;
+        for job in stalls.look(&adapter.idle_jobs().await, Instant::now()) {
+            tracing::warn!(%job, "nothing of the job runs or can run since {STALLED_FOR:?}: Ballista lost its way; cancelled");
+            let cancellation = CancelJobParams { job_id: job.to_string() };
+            if let Err(status) = SchedulerGrpc::cancel_job(&scheduler, tonic::Request::new(cancellation)).await {
+                tracing::warn!(%job, "cannot be cancelled: {status}");
+            }
+        }
     }
 }
 

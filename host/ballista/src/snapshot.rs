@@ -13,12 +13,13 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_plugin_api::assemble::{Clock, JobRow, Round, RoundBuilder, StageRow, StageTasks};
 use policy_plugin_api::observe::Observation;
-use policy_plugin_api::{BoundTask, TenantId};
+use policy_plugin_api::{BoundTask, ExecutorId, ExecutorUid, TenantId};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::apply::{Share, StageRef, StageShares};
 use crate::books::{Books, JobBook, StageBook};
 use crate::identity::{Cluster, ClusterView};
+use crate::queue::Queue;
 use crate::reservation::Reservations;
 
 /// The running jobs as one round shows them.
@@ -44,10 +45,8 @@ struct JobShot {
 struct StageShot {
     stage: StageRef,
     tasks: Arc<StageTasks>,
-    /// Pending partitions in the queue's order: first those to be repeated.
-    queue: Vec<usize>,
-    /// How many of them must be repeated.
-    repeats: usize,
+    /// What may be bound; of a collapse stage, its partitions.
+    queue: Queue,
     running: u32,
     since_us: u64,
 }
@@ -119,8 +118,8 @@ impl Snapshot {
                 }
             }
             if let Some(shot) = shot(source, id, info, stage, known, running.partitions) {
-                self.pending += if known.collapse { 1 } else { shot.queue.len() as u64 };
-                self.has_repeats |= shot.repeats > 0;
+                self.pending += u64::from(shot.pending());
+                self.has_repeats |= shot.has_repeats();
                 stages.push(shot);
             }
         }
@@ -162,19 +161,23 @@ impl Snapshot {
             let (priority, submit_us, vcores_in_use) = (job.priority, job.submit_us, job.vcores_in_use);
             builder.job(JobRow { key, id, tenant, priority, submit_us, vcores_in_use });
             for shot in &job.stages {
-                let queue = if only_repeats { &shot.queue[..shot.repeats] } else { &shot.queue[..] };
-                if queue.is_empty() {
+                if only_repeats && !shot.has_repeats() {
                     continue;
                 }
-                let runs = if shot.stage.collapse { vec![(0, 1)] } else { runs(queue) };
                 let row = StageRow {
                     number: shot.stage.stage_id as u32,
                     tasks: Arc::clone(&shot.tasks),
-                    pending: if shot.stage.collapse { 1 } else { shot.queue.len() as u32 },
+                    pending: shot.pending(),
                     running: shot.running,
                     runnable_since_us: shot.since_us,
                 };
-                builder.stage(row, runs);
+                if shot.stage.collapse {
+                    builder.stage(row, [(0, 1)]);
+                } else if only_repeats {
+                    builder.stage(row, shot.queue.repeats());
+                } else {
+                    builder.stage(row, shot.queue.runs().iter().copied());
+                }
                 listed.push(ListedStage { base, shot });
                 base += shot.tasks.len();
             }
@@ -192,35 +195,62 @@ pub(crate) struct ListedStage<'s> {
 /// A plan's bindings as shares of stages: by stage in the round's order, within a stage by executor in the order of its
 /// first binding. Costs O(bindings), and a sort of them when the policy went to and fro between stages.
 pub(crate) fn shares(listed: &[ListedStage<'_>], cluster: &Cluster, bindings: &[BoundTask]) -> Vec<StageShares> {
-    let mut at = 0;
-    let mut stage_of = |task: u32| {
-        if listed.get(at).is_none_or(|l| task < l.base || task - l.base >= l.shot.tasks.len()) {
-            at = listed.partition_point(|l| l.base <= task).saturating_sub(1);
-        }
-        at
-    };
-    let mut rows: Vec<(usize, BoundTask)> = bindings.iter().map(|b| (stage_of(b.task.0), *b)).collect();
-    if !rows.is_sorted_by_key(|row| row.0) {
-        rows.sort_by_key(|row| row.0);
-    }
+    let stage_of = |binding: &BoundTask| listed.partition_point(|l| l.base <= binding.task.0).saturating_sub(1);
+    let end_of = |stage: usize| listed.get(stage + 1).map_or(u32::MAX, |next| next.base);
+    let mut sorted;
+    let mut rest = bindings;
+    let mut end_before = 0;
     let mut decided = Vec::new();
-    let mut share_of = vec![u32::MAX; cluster.roster.len()];
-    for rows in rows.chunk_by(|a, b| a.0 == b.0) {
-        let Some(stage) = listed.get(rows[0].0) else { continue };
-        let mut shares: Vec<Share> = Vec::new();
-        for (_, binding) in rows {
-            let slot = &mut share_of[binding.executor.index()];
-            if *slot == u32::MAX {
-                *slot = shares.len() as u32;
-                let executor = cluster.roster.name(binding.executor).to_owned();
-                shares.push(Share { executor, partitions: Vec::new() });
-            }
-            shares[*slot as usize].partitions.push((binding.task.0 - stage.base) as usize);
+    let mut share_of = vec![(u32::MAX, 0); cluster.roster.len()];
+    while let Some(first) = rest.first() {
+        if first.task.0 < end_before {
+            // To and fro: from the start again, in order.
+            decided.clear();
+            (sorted, end_before) = (bindings.to_vec(), 0);
+            sorted.sort_by_key(stage_of);
+            rest = &sorted;
+            continue;
         }
-        rows.iter().for_each(|(_, binding)| share_of[binding.executor.index()] = u32::MAX);
-        decided.push(StageShares { stage: stage.shot.stage.clone(), shares });
+        let at = stage_of(first);
+        let (Some(stage), end) = (listed.get(at), end_of(at)) else { break };
+        let length = rest.iter().take_while(|b| (stage.base..end).contains(&b.task.0)).count();
+        let (of_stage, others) = rest.split_at(length);
+        decided.push(StageShares {
+            stage: stage.shot.stage.clone(),
+            shares: of_one(stage, of_stage, cluster, &mut share_of),
+        });
+        (rest, end_before) = (others, end);
     }
     decided
+}
+
+/// The bindings of one stage by executor. `share_of`: for each executor its share's number and size; left as it was.
+fn of_one(
+    stage: &ListedStage<'_>,
+    bindings: &[BoundTask],
+    cluster: &Cluster,
+    share_of: &mut [(u32, u32)],
+) -> Vec<Share> {
+    let mut executors = Vec::new();
+    for binding in bindings {
+        let (number, size) = &mut share_of[binding.executor.index()];
+        if *number == u32::MAX {
+            *number = executors.len() as u32;
+            executors.push(binding.executor);
+        }
+        *size += 1;
+    }
+    let share = |&executor: &ExecutorId| Share {
+        executor: cluster.roster.uid(executor).unwrap_or(ExecutorUid(u32::MAX)),
+        partitions: Vec::with_capacity(share_of[executor.index()].1 as usize),
+    };
+    let mut shares: Vec<Share> = executors.iter().map(share).collect();
+    for binding in bindings {
+        let number = share_of[binding.executor.index()].0;
+        shares[number as usize].partitions.push((binding.task.0 - stage.base) as usize);
+    }
+    executors.iter().for_each(|executor| share_of[executor.index()] = (u32::MAX, 0));
+    shares
 }
 
 fn shot(
@@ -228,21 +258,21 @@ fn shot(
     id: &JobId,
     info: &JobInfoCache,
     stage: &RunningStage,
-    known: &StageBook,
+    known: &mut StageBook,
     running: u32,
 ) -> Option<StageShot> {
     if stage.pending.is_empty() {
         return None;
     }
-    let mut queue = stage.pending.clone().next_slice(usize::MAX);
+    known.queue.follow(&stage.pending, stage.task_infos.is_empty());
+    let mut queue = known.queue.clone();
     if !source.reservations.is_empty() {
         let kept = source.reservations.of_stage(id, stage.stage_id, stage.stage_attempt_num);
         if known.collapse && !kept.is_empty() {
             return None;
         }
-        queue.retain(|partition| !kept.contains(partition));
+        queue.leave_out(kept.into_iter());
     }
-    let repeats = if known.collapse { 0 } else { repeats(&queue) };
     let stage = StageRef {
         job: id.clone(),
         graph: Arc::clone(&info.execution_graph),
@@ -253,29 +283,19 @@ fn shot(
         partitions_per_task: known.partitions_per_task,
     };
     let (tasks, since_us) = (Arc::clone(&known.tasks), known.since_us());
-    (!queue.is_empty()).then_some(StageShot { stage, tasks, queue, repeats, running, since_us })
+    (queue.len() > 0).then_some(StageShot { stage, tasks, queue, running, since_us })
 }
 
-/// How many partitions at the front of a queue were put there to be repeated: those before its last ascending part.
-fn repeats(queue: &[usize]) -> usize {
-    queue.windows(2).rposition(|pair| pair[0] > pair[1]).map_or(0, |at| at + 1)
-}
-
-/// Runs (first, length) of partitions, ascending.
-fn runs(queue: &[usize]) -> Vec<(u32, u32)> {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    let mut add = |partition: usize| match runs.last_mut() {
-        Some((first, length)) if *first as usize + *length as usize == partition => *length += 1,
-        _ => runs.push((partition as u32, 1)),
-    };
-    if queue.is_sorted() {
-        queue.iter().copied().for_each(&mut add);
-    } else {
-        let mut sorted = queue.to_vec();
-        sorted.sort_unstable();
-        sorted.into_iter().for_each(&mut add);
+impl StageShot {
+    /// Tasks that a policy could bind.
+    fn pending(&self) -> u32 {
+        if self.stage.collapse { 1 } else { self.queue.len() }
     }
-    runs
+
+    /// Whether some of them must be repeated before others.
+    fn has_repeats(&self) -> bool {
+        !self.stage.collapse && self.queue.has_repeats()
+    }
 }
 
 /// The graph, for reading, with all resolved stages running.
@@ -290,17 +310,4 @@ async fn revived(graph: &RwLock<ExecutionGraphBox>) -> RwLockReadGuard<'_, Execu
         write.revive();
     }
     RwLockWriteGuard::downgrade(write)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queues_become_runs_and_repeats_are_told_apart() {
-        assert_eq!(runs(&[0, 1, 2, 5, 7, 8]), [(0, 3), (5, 1), (7, 2)]);
-        assert_eq!(runs(&[7, 2, 3, 4, 8]), [(2, 3), (7, 2)]);
-        assert_eq!((repeats(&[0, 1, 2]), repeats(&[7, 2, 3]), repeats(&[9, 4, 7, 5, 6])), (0, 1, 3));
-        assert_eq!((repeats(&[]), repeats(&[3])), (0, 0));
-    }
 }

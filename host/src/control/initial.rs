@@ -19,12 +19,13 @@ impl Control {
     pub(crate) fn initial(options: &HostOptions) -> Result<Active, StartError> {
         let (policy, name, library): (Arc<dyn DistributionPolicy>, String, &str) = match &options.policy {
             TaskDistributionPolicy::Custom(policy) => (Arc::clone(policy), "custom".into(), "(embedder)"),
+            TaskDistributionPolicy::Bias => built_in(BuiltIn::Bias),
             TaskDistributionPolicy::Binding => built_in(BuiltIn::Binding),
             TaskDistributionPolicy::RoundRobin => built_in(BuiltIn::RoundRobin),
             TaskDistributionPolicy::ConsistentHashing => built_in(BuiltIn::ConsistentHash),
         };
         let pipeline = Pipeline::new(PolicyInstance::Linked(policy), Vec::new(), Box::new(|_| {}));
-        let fallback = BuiltIn::default();
+        let fallback = options.fallback;
         let info = ActiveInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             generation: 1,

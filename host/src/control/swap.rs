@@ -195,7 +195,7 @@ impl Control {
         let plan = Construction {
             lane: request.activation.lane.unwrap_or(self.options.lane),
             deadline: request.activation.deadline_ms.map_or(self.options.deadline, Duration::from_millis),
-            fallback: request.activation.fallback,
+            fallback: request.activation.fallback.unwrap_or(self.options.fallback),
             cause: request.cause,
             caused_at: request.caused_at,
             active_file_sha256: request.active_file_sha256.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_host::{BuiltIn, HostOptions, PolicyHost, TaskDistributionPolicy};
 use policy_plugin_api::prelude::*;
 
 use crate::rounds::round;
@@ -10,6 +10,7 @@ use crate::rounds::round;
 #[tokio::test]
 async fn the_built_ins_need_no_plugin_directory() {
     for (policy, name) in [
+        (TaskDistributionPolicy::Bias, "bias"),
         (TaskDistributionPolicy::Binding, "binding"),
         (TaskDistributionPolicy::RoundRobin, "round-robin"),
         (TaskDistributionPolicy::ConsistentHashing, "consistent-hash"),
@@ -53,6 +54,20 @@ async fn a_custom_policy_is_asked_and_validated_like_any_other() {
     let plan = host.bind(round(4, 2, 20)).await;
     assert_eq!(plan.fallback().map(|f| f.code), Some("policy-panicked"));
     assert_eq!(plan.bindings().len(), 8, "the fallback binds the round");
+}
+
+#[tokio::test]
+async fn an_embedder_chooses_the_fallback_and_an_active_file_may_choose_another() {
+    let custom = TaskDistributionPolicy::Custom(Arc::new(FirstOnly { panics: true }));
+    let options = HostOptions { fallback: BuiltIn::Bias, ..HostOptions::with_policy(custom) };
+    let host = PolicyHost::start(options).unwrap();
+    let plan = host.bind(round(4, 2, 20)).await;
+    assert_eq!((plan.fallback().map(|f| f.code), plan.policy()), (Some("policy-panicked"), "bias"));
+
+    let answering = host.switch(r#"{"policy":"round-robin"}"#).await.unwrap();
+    assert_eq!(answering.fallback, BuiltIn::Bias);
+    let answering = host.switch(r#"{"policy":"round-robin","fallback":"binding"}"#).await.unwrap();
+    assert_eq!(answering.fallback, BuiltIn::Binding);
 }
 
 #[tokio::test]

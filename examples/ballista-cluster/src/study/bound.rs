@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
-use policy_sim::workload::recorded::RecordedJob;
+use policy_sim::workload::ran::RecordedJob;
 use policy_sim::workload::{Job, Task};
 
 /// What may not be: worse than anything that may, and far enough from overflow.
@@ -114,12 +114,8 @@ mod tests {
             at_us: 0,
             free: [("a".to_owned(), a), ("b".to_owned(), b)].into(),
         };
-        let run_of_job = JobRun {
-            policy: "p".into(),
-            name: String::new(),
-            end_us: 1,
-            rounds: rounds.iter().map(seen).collect(),
-        };
+        let run_of_job =
+            JobRun { policy: "p".into(), name: String::new(), end_us: 1, rounds: rounds.iter().map(seen).collect() };
         bytes(&job, &RecordedJob { run: run_of_job, stages: vec![tasks.iter().map(run).collect()] })
     }
 

@@ -1,7 +1,8 @@
-//! One binary: graphs without a cluster (`parity`, `rounds`), a whole cluster in this
-//! process (`cluster`), and what is recorded of it (`recording`).
+//! One binary: graphs without a cluster (`parity`, `rounds`), a whole cluster in this process (`cluster`), what is
+//! recorded of it (`recording`), the binary (`command`).
 
 mod cluster;
+mod command;
 mod graphs;
 mod parity;
 mod recording;

@@ -188,3 +188,25 @@ async fn in_pull_mode_what_is_not_fetched_is_pending_again() {
     assert_eq!(partitions(&all), [0, 1, 2, 3, 4, 5]);
     assert!(all.iter().all(|(id, _)| id == "here"));
 }
+
+#[tokio::test]
+async fn a_job_that_can_go_nowhere_is_told_from_one_that_waits_or_runs() {
+    let policy = adapter(r#"{"policy":"bias","lane":"inline"}"#, Mode::Push).await;
+    let jobs = jobs(vec![graph("job", GROUP, 4, 0).await]);
+    let job = jobs.keys().next().unwrap();
+    let bound = bind(&policy, &mut budgets(&free(&[("e0", 2)])), &jobs).await;
+    assert!(policy.idle_jobs().await.is_empty(), "some run, some are pending");
+    let rest = bind(&policy, &mut budgets(&free(&[("e0", 2)])), &jobs).await;
+    assert!(policy.idle_jobs().await.is_empty(), "all run");
+    report(&jobs, &bound, |id, task| finished(task, id, 1)).await;
+    report(&jobs, &rest, |id, task| finished(task, id, 1)).await;
+    assert!(policy.idle_jobs().await.is_empty(), "the next stage can begin");
+    bind(&policy, &mut budgets(&free(&[("e0", 1)])), &jobs).await;
+    // As if Ballista had forgotten what runs and what is pending.
+    let mut graph = jobs[job].execution_graph.write().await;
+    let stage = graph.fetch_running_stage(&[]).unwrap();
+    stage.task_infos.clear();
+    assert!(!stage.pending.next_slice(usize::MAX).is_empty());
+    drop(graph);
+    assert_eq!(policy.idle_jobs().await, std::slice::from_ref(job));
+}

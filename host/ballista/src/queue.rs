@@ -1,0 +1,193 @@
+//! What of a stage is pending, as ranges: a mirror of Ballista's queue that costs nothing while nothing happens to it.
+//!
+//! `PendingPartitions` can be read in two ways: by taking partitions out, and by copying all of it. But only a policy
+//! takes (`bind_one` of `cluster/mod.rs` is the only caller of `next_slice`), and everybody else only puts back
+//! (`reschedule`, when tasks failed or an executor was lost). So a queue that is as long as it was when the adapter last
+//! changed it is that queue still, and is copied otherwise. Were it not so, partitions would be named that are not
+//! pending: applying finds that out, binds the others, and the next round copies.
+
+use ballista_scheduler::state::execution_stage::PendingPartitions;
+
+/// First partition and length.
+pub(crate) type Run = (u32, u32);
+
+/// The partitions of a stage that are pending.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    /// All of them, ascending and apart.
+    runs: Vec<Run>,
+    /// Those that must be repeated before others, ascending.
+    repeats: Vec<u32>,
+    /// How long Ballista's queue was when this was the same; `None` when it must be copied.
+    length: Option<usize>,
+}
+
+impl Queue {
+    /// Follows Ballista's queue. `untouched`: no task of the stage was ever started. Costs O(1) when nothing was put
+    /// back since the last look, otherwise O(pending).
+    pub(crate) fn follow(&mut self, pending: &PendingPartitions, untouched: bool) {
+        let remaining = pending.remaining();
+        if self.length == Some(remaining) {
+            return;
+        }
+        self.repeats.clear();
+        if untouched && remaining == pending.total_partitions() {
+            self.runs = vec![(0, remaining as u32)];
+        } else {
+            let mut queue = pending.clone().next_slice(usize::MAX);
+            self.repeats.extend(queue[..repeats(&queue)].iter().map(|&p| p as u32));
+            self.repeats.sort_unstable();
+            queue.sort_unstable();
+            self.runs = runs(queue.into_iter().map(|p| p as u32));
+        }
+        self.length = Some(remaining);
+    }
+
+    /// These partitions, in any order, are no longer in Ballista's queue; the rest of it is as it was.
+    pub(crate) fn took(&mut self, mut partitions: Vec<usize>) {
+        let Some(length) = self.length else { return };
+        if !partitions.is_sorted() {
+            partitions.sort_unstable();
+        }
+        self.length = length.checked_sub(partitions.len());
+        self.leave_out(partitions.iter().map(|&p| p as u32));
+    }
+
+    /// Something else happened to Ballista's queue.
+    pub(crate) fn forget(&mut self) {
+        self.length = None;
+    }
+
+    /// Leaves out partitions, given ascending. Costs O(runs + partitions).
+    pub(crate) fn leave_out(&mut self, partitions: impl Iterator<Item = u32> + Clone) {
+        if !self.repeats.is_empty() {
+            let mut out = partitions.clone().peekable();
+            self.repeats.retain(|&p| {
+                while out.next_if(|&o| o < p).is_some() {}
+                out.peek() != Some(&p)
+            });
+        }
+        let mut left = Vec::with_capacity(self.runs.len() + 1);
+        let mut out = partitions.peekable();
+        for &(first, length) in &self.runs {
+            let (mut from, end) = (first, first + length);
+            while let Some(p) = out.next_if(|&p| p < end) {
+                if p < from {
+                    continue;
+                }
+                if p > from {
+                    left.push((from, p - from));
+                }
+                from = p + 1;
+            }
+            if from < end {
+                left.push((from, end - from));
+            }
+        }
+        self.runs = left;
+    }
+
+    /// All that is pending, ascending.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// What must be repeated, ascending.
+    pub(crate) fn repeats(&self) -> Vec<Run> {
+        runs(self.repeats.iter().copied())
+    }
+
+    /// Whether something must be repeated.
+    pub(crate) fn has_repeats(&self) -> bool {
+        !self.repeats.is_empty()
+    }
+
+    /// How many are pending.
+    pub(crate) fn len(&self) -> u32 {
+        self.runs.iter().map(|run| run.1).sum()
+    }
+}
+
+/// How many partitions at the front of a queue were put there to be repeated: those before its last ascending part.
+fn repeats(queue: &[usize]) -> usize {
+    queue.windows(2).rposition(|pair| pair[0] > pair[1]).map_or(0, |at| at + 1)
+}
+
+fn runs(ascending: impl Iterator<Item = u32>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for partition in ascending {
+        match runs.last_mut() {
+            Some((first, length)) if *first + *length == partition => *length += 1,
+            _ => runs.push((partition, 1)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(order: &[usize]) -> PendingPartitions {
+        let mut pending = PendingPartitions::empty(12);
+        pending.reschedule(order.iter().copied());
+        pending
+    }
+
+    fn seen(pending: &PendingPartitions) -> (Vec<Run>, Vec<u32>) {
+        let mut mirror = Queue::default();
+        mirror.follow(pending, false);
+        (mirror.runs, mirror.repeats)
+    }
+
+    #[test]
+    fn queues_become_runs_and_repeats_are_told_apart() {
+        assert_eq!(seen(&queue(&[0, 1, 2, 5, 7, 8])), (vec![(0, 3), (5, 1), (7, 2)], vec![]));
+        assert_eq!(seen(&queue(&[7, 2, 3, 4, 8])), (vec![(2, 3), (7, 2)], vec![7]));
+        assert_eq!(seen(&queue(&[9, 4, 7, 5, 6])).1, [4, 7, 9]);
+        assert_eq!((seen(&queue(&[])), seen(&queue(&[3]))), ((vec![], vec![]), (vec![(3, 1)], vec![])));
+    }
+
+    #[test]
+    fn an_untouched_stage_is_one_run_and_only_then() {
+        let (mut fresh, mut again) = (Queue::default(), Queue::default());
+        fresh.follow(&PendingPartitions::new(9), true);
+        assert_eq!((fresh.runs(), fresh.len()), (&[(0, 9)][..], 9));
+        // Everything was taken and came back: the order tells what must be repeated.
+        let mut pending = PendingPartitions::new(3);
+        let all = pending.next_slice(3);
+        pending.reschedule(all.into_iter().rev());
+        again.follow(&pending, false);
+        assert_eq!((again.runs(), again.repeats()), (&[(0, 3)][..], vec![(1, 2)]));
+    }
+
+    /// Takes and puts back at random; the mirror must be what a copy shows.
+    #[test]
+    fn a_followed_queue_is_the_queue() {
+        let mut state = 7u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below.max(1)
+        };
+        let mut pending = PendingPartitions::new(200);
+        let (mut mirror, mut taken) = (Queue::default(), Vec::new());
+        for step in 0..2_000 {
+            mirror.follow(&pending, taken.is_empty() && step == 0);
+            let (runs, repeats) = seen(&pending);
+            assert_eq!((&mirror.runs, mirror.len() as usize), (&runs, pending.remaining()), "step {step}");
+            // What is left of a queue no longer shows all that came first in it; the mirror remembers.
+            assert!(repeats.iter().all(|p| mirror.repeats.contains(p)), "step {step}");
+            if random(4) == 0 {
+                let from = random(taken.len() + 1);
+                pending.reschedule(taken.split_off(from));
+            } else {
+                // From anywhere; what is left keeps its order, as when a plan is applied.
+                let all = pending.next_slice(usize::MAX);
+                let (out, rest): (Vec<usize>, Vec<usize>) = all.into_iter().partition(|_| random(8) == 0);
+                pending.reschedule(rest);
+                taken.extend(&out);
+                mirror.took(out);
+            }
+        }
+    }
+}
