@@ -1,6 +1,9 @@
 //! The promises of data locality: close to the best possible assignment, a wait that ends, and neither depends on how
 //! large a stage is.
 
+#[path = "locality/worth.rs"]
+mod worth;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -298,25 +301,6 @@ fn tasks_without_hope_do_not_wait() {
     let third = (0..3).fold(task(), |task, i| task.holder(format!("gone-{i}"), 30)).holder("executor-2", 29);
     let two = policy(DataLocalityConfig { holders: 4, ..EVERY_BYTE });
     assert_eq!(build(third).counts(&two)[3].1, 3, "the fourth holder counts where four do");
-}
-
-#[test]
-fn nobody_waits_longer_than_it_takes_to_fetch_the_bytes() {
-    const MIB: u64 = 1 << 20;
-    let bound = |bytes: u64, network_mib_per_s: u32| -> Vec<usize> {
-        let ours = policy(DataLocalityConfig { network_mib_per_s, ..DataLocalityConfig::default() });
-        let spec = round().executor(executor("holder", 4).free(0)).executor(executor("other", 4));
-        let at = |ms: u64| {
-            let stage = stage(2).each(|_, task| task.holder("holder", bytes));
-            spec.clone().number(ms / 10).job(job("j").stage(stage)).build()
-        };
-        [0, 10, 40, 200, 300].map(|ms| at(ms).ask(&ours).unwrap().len()).into()
-    };
-    assert_eq!(bound(9 * MIB, 1_000), [2, 2, 2, 2, 2], "9 ms are not waited for");
-    assert_eq!(bound(50 * MIB, 1_000), [0, 0, 0, 2, 2], "50 ms and no longer");
-    assert_eq!(bound(9 * MIB, 100), [0, 0, 0, 2, 2], "on a slower network they are 90 ms");
-    assert_eq!(bound(1 << 50, 1_000), [0, 0, 0, 0, 2], "`wait_ms` is the most");
-    assert_eq!(bound(1, 0), [0, 0, 0, 0, 2], "unless bytes do not matter");
 }
 
 /// 100 executors of one slot, `jobs` tasks of 5 s that all prefer the first: delay scheduling in virtual time. Returns how
