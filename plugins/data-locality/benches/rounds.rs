@@ -48,7 +48,13 @@ fn built(roster: &Arc<Roster>, free: &[u32], tasks: Arc<StageTasks>, pending: u3
 }
 
 fn policy(wait_ms: u32) -> DataLocality {
-    DataLocality::from_config(DataLocalityConfig { wait_ms, rack_wait_ms: 0, ..DataLocalityConfig::default() }).unwrap()
+    DataLocality::from_config(DataLocalityConfig {
+        wait_ms,
+        rack_wait_ms: 0,
+        network_mib_per_s: 0,
+        ..DataLocalityConfig::default()
+    })
+    .unwrap()
 }
 
 fn ask(bencher: Bencher<'_, '_>, policy: &impl DistributionPolicy, round: &TestRound) {

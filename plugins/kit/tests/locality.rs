@@ -1,6 +1,9 @@
 //! The promises of data locality: close to the best possible assignment, a wait that ends, and neither depends on how
 //! large a stage is.
 
+#[path = "locality/worth.rs"]
+mod worth;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,8 +22,17 @@ fn policy(config: DataLocalityConfig) -> DataLocality {
 
 /// Waits this long for holders, as long again for racks.
 fn waiting(wait_ms: u32, rack_wait_ms: u32) -> DataLocality {
-    policy(DataLocalityConfig { wait_ms, rack_wait_ms, ..DataLocalityConfig::default() })
+    policy(DataLocalityConfig { wait_ms, rack_wait_ms, ..EVERY_BYTE })
 }
+
+/// As usual, but for any number of bytes.
+fn patient() -> DataLocality {
+    policy(EVERY_BYTE)
+}
+
+/// Tasks in here have a few bytes each, which nobody would wait for.
+const EVERY_BYTE: DataLocalityConfig =
+    DataLocalityConfig { wait_ms: 300, rack_wait_ms: 100, holders: 3, min_share_percent: 20, network_mib_per_s: 0 };
 
 /// SplitMix64: numbers for generated rounds.
 struct Dice(u64);
@@ -147,7 +159,7 @@ fn local_bytes_are_close_to_the_best_possible() {
     let (mut got, mut best) = (0, 0);
     for seed in 0..200 {
         let round = generated(seed, 1);
-        got += bytes(&round, &round.ask(&self::policy(DataLocalityConfig::default())).unwrap()).0;
+        got += bytes(&round, &round.ask(&patient()).unwrap()).0;
         best += most_local_bytes(&round);
     }
     assert!(got * 100 >= best * 97, "{got} of {best}");
@@ -218,7 +230,7 @@ fn ran_local(seed: u64, policy: &impl DistributionPolicy) -> u64 {
 fn no_seed_is_more_local_under_bias_or_round_robin() {
     // All tasks run, so that the bytes are the same and the share is told by the local ones.
     for seed in 0..40 {
-        let ours = [waiting(0, 0), policy(DataLocalityConfig::default())].map(|ours| ran_local(seed, &ours));
+        let ours = [waiting(0, 0), patient()].map(|ours| ran_local(seed, &ours));
         let others = [ran_local(seed, &Bias), ran_local(seed, &RoundRobin::default())];
         assert!(ours.iter().min() >= others.iter().max(), "seed {seed}: {ours:?}, {others:?}");
         assert!(ours[1] > 2 * others[0], "seed {seed}: by far");
@@ -243,7 +255,7 @@ fn nothing_stays_free_once_the_wait_is_over() {
     // The wait is over by itself: a second passes, and nobody waits any more.
     let mut waited = 0;
     for seed in 0..200 {
-        let ours = policy(DataLocalityConfig::default());
+        let ours = patient();
         let bound = [0, 100].map(|number| described(seed, 1).number(number).build().ask(&ours).unwrap().len());
         let bindable = generated(seed, 1).with(|_, jobs| jobs.bindable());
         assert_eq!(bound[1], bindable, "seed {seed}: {bound:?}");
@@ -276,7 +288,7 @@ fn a_stage_waits_for_its_holders_then_for_their_racks_then_goes_anywhere() {
 fn tasks_without_hope_do_not_wait() {
     let spec = round().executors(3, 4).executor(executor("busy", 4).free(0));
     let build = |one: policy_testkit::spec::TestTask| spec.clone().job(job("j").stage(tasks(vec![one; 3]))).build();
-    let bound = |round: &TestRound| round.ask(&policy(DataLocalityConfig::default())).unwrap().len();
+    let bound = |round: &TestRound| round.ask(&patient()).unwrap().len();
     assert_eq!(bound(&build(task().holder("busy", 9))), 0, "it waits");
     assert_eq!(bound(&build(task().holder("gone", 9))), 3, "its data is lost");
     assert_eq!(bound(&build(task().holder("busy", 0))), 3, "nothing to read");
@@ -287,7 +299,7 @@ fn tasks_without_hope_do_not_wait() {
     let over = build(major).counts(&waiting(0, 0));
     assert_eq!(over[0..3].iter().map(|c| c.1).collect::<Vec<_>>(), [0, 3, 0], "but better than none: {over:?}");
     let third = (0..3).fold(task(), |task, i| task.holder(format!("gone-{i}"), 30)).holder("executor-2", 29);
-    let two = policy(DataLocalityConfig { holders: 4, ..DataLocalityConfig::default() });
+    let two = policy(DataLocalityConfig { holders: 4, ..EVERY_BYTE });
     assert_eq!(build(third).counts(&two)[3].1, 3, "the fourth holder counts where four do");
 }
 

@@ -383,7 +383,8 @@ fn waiting_for_a_holder_buys_what_delay_scheduling_says() {
     let others = 1.0 - 1.0 / M as f64;
     let known = |wait_s: f64| if wait_s == 0.0 { 1.0 - others } else { 1.0 - others * others * f64::exp(-wait_s) };
     let waits_ms = [0u64, 300, 1_000, 3_000];
-    let specs = waits_ms.map(|w| json!({ "policy": "data-locality", "config": { "wait_ms": w } }).to_string());
+    let specs = waits_ms
+        .map(|w| json!({ "policy": "data-locality", "config": { "wait_ms": w, "network_mib_per_s": 0 } }).to_string());
     let plugins = sandbox.plugins();
     let mut arguments = vec!["--plugins", plugins.to_str().unwrap(), "--workload", &file, "--seeds", "1", "--policy"];
     arguments.extend(specs.iter().map(String::as_str));

@@ -92,7 +92,7 @@ pub(crate) fn bytes(job: &Job, recorded: &RecordedJob) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use policy_sim::workload::recorded::{JobRun, RoundSeen, TaskRun};
+    use policy_sim::workload::ran::{JobRun, RoundSeen, TaskRun};
     use policy_sim::workload::{Input, Stage};
 
     use super::*;

@@ -34,6 +34,9 @@ const NOWHERE: u32 = u32::MAX;
 /// The most that `wait_ms` and `rack_wait_ms` can be: an hour.
 pub const MAX_WAIT_MS: u32 = 3_600_000;
 
+/// What is fetched faster than this is not waited for, microseconds: rounds are not closer together.
+pub const LEAST_WAIT_US: u64 = 10_000;
+
 /// The most that `holders` can be.
 pub const MAX_HOLDERS: u32 = 16;
 
@@ -52,11 +55,14 @@ pub struct DataLocalityConfig {
     /// A holder is worth waiting for if it has at least this share of the bytes that all holders of the task have;
     /// percent, 0 to 100, default 20.
     pub min_share_percent: u32,
+    /// What a task reads from elsewhere at, MiB/s; default 1,000. A stage waits no longer than one of its tasks takes to
+    /// fetch what its largest holder has, and not at all for less than 10 ms of that. 0: bytes do not matter.
+    pub network_mib_per_s: u32,
 }
 
 impl Default for DataLocalityConfig {
     fn default() -> Self {
-        Self { wait_ms: 300, rack_wait_ms: 100, holders: 3, min_share_percent: 20 }
+        Self { wait_ms: 300, rack_wait_ms: 100, holders: 3, min_share_percent: 20, network_mib_per_s: 1_000 }
     }
 }
 
@@ -100,7 +106,7 @@ impl FromConfig for DataLocality {
     type Config = DataLocalityConfig;
 
     fn from_config(config: DataLocalityConfig) -> Result<Self> {
-        let DataLocalityConfig { wait_ms, rack_wait_ms, holders, min_share_percent } = config;
+        let DataLocalityConfig { wait_ms, rack_wait_ms, holders, min_share_percent, network_mib_per_s: _ } = config;
         for (name, value, allowed) in [
             ("wait_ms", wait_ms, 0..=MAX_WAIT_MS),
             ("rack_wait_ms", rack_wait_ms, 0..=MAX_WAIT_MS),

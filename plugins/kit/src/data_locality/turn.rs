@@ -7,7 +7,7 @@ use super::budget::{Budgets, Level, key_of};
 use super::index::{Index, Indexes, Pending};
 use super::racks::Racks;
 use super::view::{Held, View};
-use super::{DataLocalityConfig, Kept, NOWHERE};
+use super::{DataLocalityConfig, Kept, LEAST_WAIT_US, NOWHERE};
 use crate::demand::{Demand, Hints};
 use crate::first_fit::FirstFit;
 use crate::gate::{Gate, Pass};
@@ -38,6 +38,7 @@ pub(super) struct AtWork<'s, 'k> {
     free_vcores: u64,
     wait_us: u64,
     rack_wait_us: u64,
+    network_mib_per_s: u64,
     view: View,
     /// By uid: where an executor stands among the free ones, and its number in this round.
     seat_of: &'k [u32],
@@ -131,6 +132,7 @@ impl<'s, 'k> AtWork<'s, 'k> {
             owed: Demand::UNIT,
             wait_us: u64::from(config.wait_ms) * 1_000,
             rack_wait_us: u64::from(rack_wait_ms) * 1_000,
+            network_mib_per_s: u64::from(config.network_mib_per_s),
             view,
             seat_of,
             executor_of,
@@ -180,9 +182,10 @@ impl<'s, 'k> AtWork<'s, 'k> {
             return;
         }
         let key = key_of(stage);
-        let level = self.budgets.level(key, self.wait_us, self.rack_wait_us);
-        let hints = (!pass.allows_all()).then(Hints::default);
         let held = self.view.of(stage);
+        let worth_us = self.worth_us(stage, &held);
+        let level = self.budgets.level(key, self.wait_us.min(worth_us), self.rack_wait_us.min(worth_us));
+        let hints = (!pass.allows_all()).then(Hints::default);
         let mut turn = Turn { stage: *stage, held, pass, uniform: Demand::of_stage(stage), level, hints };
         let (before, mut tasks) = (self.answer.len(), std::mem::take(self.tasks));
         tasks.clear();
@@ -199,6 +202,18 @@ impl<'s, 'k> AtWork<'s, 'k> {
         if level != Level::Any && bound < listed && gate.room(pass) > 0 && !self.is_exhausted() {
             self.budgets.wait(key);
         }
+    }
+
+    /// How long the stage may wait for what it has to gain: what the first few tasks take to fetch their largest
+    /// holder's part, the most of them; 0 where that is too little.
+    fn worth_us(&self, stage: &Stage<'_>, held: &Held<'_>) -> u64 {
+        if self.network_mib_per_s == 0 {
+            return u64::MAX;
+        }
+        let largest = pending(stage).take(FRONT).filter_map(|task| held.first(task));
+        let bytes = largest.map(|(_, bytes)| bytes).max().unwrap_or(0);
+        let us = u128::from(bytes) * 1_000_000 / (u128::from(self.network_mib_per_s) << 20);
+        u64::try_from(us).ok().filter(|&us| us >= LEAST_WAIT_US).unwrap_or(0)
     }
 
     /// Places these tasks: at holders, then in their racks, then anywhere, as far as the stage may go.
