@@ -60,7 +60,7 @@ struct Arguments {
     /// How long a query may take before it counts as failed, in seconds.
     #[arg(long, default_value_t = 120, value_name = "S")]
     query_limit_s: u64,
-    /// Keeps logs and data here instead of in a directory that is removed.
+    /// Keeps logs and data here instead of in a directory that is removed; those of a run before are replaced.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -153,6 +153,10 @@ async fn cluster_run(
         scheduling: if arguments.pull { "pull-staged" } else { "push-staged" },
         vcores: arguments.vcores,
     };
+    // What a host wrote there in a run before, its quarantine list for one, is not of this run.
+    if site.directory.exists() {
+        std::fs::remove_dir_all(&site.directory)?;
+    }
     let plugins = site.directory.join("plugins.d");
     std::fs::create_dir_all(&plugins)?;
     let path = plugins.to_string_lossy();
