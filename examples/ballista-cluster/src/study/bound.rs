@@ -114,12 +114,8 @@ mod tests {
             at_us: 0,
             free: [("a".to_owned(), a), ("b".to_owned(), b)].into(),
         };
-        let run_of_job = JobRun {
-            policy: "p".into(),
-            name: String::new(),
-            end_us: 1,
-            rounds: rounds.iter().map(seen).collect(),
-        };
+        let run_of_job =
+            JobRun { policy: "p".into(), name: String::new(), end_us: 1, rounds: rounds.iter().map(seen).collect() };
         bytes(&job, &RecordedJob { run: run_of_job, stages: vec![tasks.iter().map(run).collect()] })
     }
 
