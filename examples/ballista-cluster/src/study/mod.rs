@@ -10,6 +10,7 @@ mod print;
 mod truth;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,6 +19,9 @@ use serde_json::json;
 use crate::bench::{self, Bench, Shape, run_query};
 use crate::{swaps, tpch};
 use figures::Row;
+
+/// Between queries.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Runs TPC-H under each policy, and compares bytes read locally and time.
 #[derive(Debug, Args)]
@@ -106,6 +110,8 @@ pub(crate) async fn run(study: &Study) -> Result<()> {
                 if let Some(active) = &candidate.active {
                     swaps::switch(&bench.plugins, active).await?;
                 }
+                // What a swap leaves to do in the background must not be in the time of the query.
+                tokio::time::sleep(SETTLE).await;
                 let name = format!("Q{query} {} {pass}", candidate.label);
                 let ms = run_query(&bench.context, &name, query, study.scale).await?.as_secs_f64() * 1e3;
                 ran[candidate.at] += 1;
