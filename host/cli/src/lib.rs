@@ -52,6 +52,8 @@ enum Command {
     Status(commands::status::Status),
     /// Start the crate of a policy.
     New(commands::new::New),
+    /// Build, judge and swap in a policy crate, again on every save.
+    Dev(commands::dev::Dev),
     /// Print the JSON Schemas of active.json and of what the commands print.
     Schema(commands::schema::Schema),
     /// The child's side of `check`.
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Switch(switch) => switch.execute(),
         Command::Status(status) => status.execute(),
         Command::New(new) => new.execute(),
+        Command::Dev(dev) => dev.execute(),
         Command::Schema(schema) => schema.execute(),
         Command::Judge { file } => {
             policy_host::judge::child_main(&file);

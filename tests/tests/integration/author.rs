@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::binary::{command, run};
+use crate::hosted::Hosted;
 use crate::sandbox::{Sandbox, workspace};
 
 fn new_in(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -11,8 +12,8 @@ fn new_in(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-#[test]
-fn a_new_crate_passes_its_tests_builds_and_is_judged_good() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_crate_passes_its_tests_is_judged_good_and_swapped_in() {
     let sandbox = Sandbox::new();
     let plugin_api = workspace().join("plugin-api");
     let plugin_api = plugin_api.to_str().unwrap();
@@ -36,6 +37,45 @@ fn a_new_crate_passes_its_tests_builds_and_is_judged_good() {
     let (code, out, err) = run(&["check", library.to_str().unwrap()]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("policy fill-first 0.1.0"), "{out}");
+    develop(&source, &target);
+}
+
+/// `dev --once` on the new crate: with nobody to swap it in, then under a host, then as what does not build.
+fn develop(source: &Path, target: &Path) {
+    let hosted = Hosted::start();
+    let plugins = hosted.sandbox.plugins();
+    let dev = |plugins: &Path| {
+        let mut dev = command();
+        dev.args(["dev", "--once", "--plugins"]).arg(plugins).arg(source).env("CARGO_TARGET_DIR", target);
+        let output = dev.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let unwatched = Sandbox::new();
+    let (code, out, err) = dev(&unwatched.plugins());
+    assert!(code == Some(0) && out.contains("no host runs on it"), "{out}{err}");
+    assert!(unwatched.plugins().join(crate::sandbox::library("fill_first")).is_file());
+    let (code, out, err) = dev(&plugins);
+    assert!(code == Some(0) && out.contains("answers    fill-first 0.1.0"), "{out}{err}");
+    assert_eq!(hosted.host.active().policy, "fill-first");
+    let lib = source.join("src/lib.rs");
+    let good = std::fs::read_to_string(&lib).unwrap();
+    std::fs::write(&lib, format!("{good}\nthis does not compile")).unwrap();
+    let (code, _, err) = dev(&plugins);
+    assert!(code == Some(1) && err.contains("error[build-failed]"), "{err}");
+    assert_eq!(hosted.host.active().policy, "fill-first", "what was there stays");
+}
+
+#[test]
+fn dev_refuses_what_is_no_crate_and_no_directory() {
+    let sandbox = Sandbox::new();
+    let plugins = sandbox.plugins();
+    let (root, plugins) = (sandbox.root().to_str().unwrap(), plugins.to_str().unwrap());
+    let (code, _, err) = run(&["dev", "--once", root, "--plugins", plugins]);
+    assert!(code == 1 && err.contains("error[no-crate]"), "{err}");
+    let here = workspace().join("plugins/bias");
+    let (code, _, err) = run(&["dev", "--once", here.to_str().unwrap(), "--plugins", "nowhere"]);
+    assert!(code == 1 && err.contains("error[no-plugin-directory]"), "{err}");
 }
 
 #[test]

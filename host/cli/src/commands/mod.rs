@@ -1,9 +1,11 @@
 //! One file a command.
 
+pub(crate) mod cargo;
 pub(crate) mod check;
 pub(crate) mod chronicle;
 pub(crate) mod cluster;
 pub(crate) mod demo;
+pub(crate) mod dev;
 pub(crate) mod evaluate;
 pub(crate) mod list;
 pub(crate) mod new;

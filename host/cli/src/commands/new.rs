@@ -50,7 +50,10 @@ impl New {
             fs::write(&path, text).map_err(|e| unusable(&path, e))?;
         }
         say!("{name}/ is a policy crate; next:");
-        say!("  cd {name} && cargo test && cargo build --release");
+        say!("  cd {name} && cargo test");
+        say!("  policy-host dev . --plugins PLUGIN_DIRECTORY     # builds, judges and swaps it in on every save");
+        say!("or by hand:");
+        say!("  cargo build --release");
         say!("  policy-host check {}", library(name));
         say!("  cp {} PLUGIN_DIRECTORY/ && policy-host switch {name} --plugins PLUGIN_DIRECTORY", library(name));
         Ok(())

@@ -36,6 +36,11 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
+    /// To a policy as it is by default.
+    pub(crate) fn to(policy: &str, place: &Place, timeout_ms: u64) -> Self {
+        Self { policy: policy.to_owned(), config: None, place: place.clone(), timeout_ms, json: false }
+    }
+
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let plugins = &self.place.plugins;
         let state = StateDir::of(plugins, self.place.state_dir.as_deref());

@@ -1,10 +1,8 @@
 //! Building the bundled plugins with cargo, from the checkout that this program came from.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use serde_json::Value;
-
+use super::super::cargo;
 use super::super::progress::line;
 use crate::failure::Failure;
 
@@ -60,32 +58,17 @@ fn workspace() -> Result<PathBuf, Failure> {
     })
 }
 
+/// Builds these packages, as this program was built.
 fn cargo_build(workspace: &Path, packages: &[&str], more: &[&str]) -> Result<Vec<PathBuf>, Failure> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics", "--quiet"]);
+    let mut arguments: Vec<&str> =
+        packages.iter().flat_map(|package| ["-p", package]).chain(more.iter().copied()).collect();
     if !cfg!(debug_assertions) {
-        command.arg("--release");
+        arguments.push("--release");
     }
-    for package in packages {
-        command.args(["-p", package]);
-    }
-    command.args(more).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| Failure::new("build-failed", format!("cargo cannot be run: {e}")))?;
-    if !output.status.success() {
-        return Err(Failure::new("build-failed", format!("cargo ended with {}", output.status)));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    let artifacts = messages.filter(|m| m["reason"] == "compiler-artifact");
-    // Only what these packages made: a dependency may be a dynamic library, too.
-    let ours = artifacts.filter(|m| {
-        let id = m["package_id"].as_str().unwrap_or_default();
-        packages
-            .iter()
-            .any(|p| id.contains(&format!("/{}", p.trim_start_matches("policy-").trim_start_matches("example-"))))
-    });
-    let files = ours.flat_map(|m| m["filenames"].as_array().cloned().unwrap_or_default());
-    let paths = files.filter_map(|f| f.as_str().map(PathBuf::from));
-    Ok(paths.filter(|p| p.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION)).collect())
+    let directories: Vec<&str> =
+        packages.iter().map(|p| p.trim_start_matches("policy-").trim_start_matches("example-")).collect();
+    cargo::build(workspace, &arguments, |manifest| {
+        let directory = manifest.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        directory.is_some_and(|name| directories.contains(&name))
+    })
 }
