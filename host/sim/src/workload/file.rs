@@ -9,7 +9,7 @@
 //! An unknown key is refused, so that a misspelt one cannot be overlooked.
 //!
 //! What was recorded from a real run has, besides, `recorded` in the header and `ran` in jobs and tasks: how it ran
-//! ([`ran`](mod@super::ran)). [`read`] passes over it, and [`write`] leaves it out.
+//! ([`ran`](mod@super::ran)). [`read()`] passes over it, and [`write()`] leaves it out.
 
 use std::borrow::Cow;
 use std::fs::File;
