@@ -84,6 +84,9 @@ pub(crate) fn bytes(job: &Job, recorded: &RecordedJob) -> Option<Bytes> {
         }
     };
     let n = columns.len();
+    if n < rows.len() {
+        return None;
+    }
     let weights = Matrix::from_fn(n, n, |(row, column)| weight(row, column));
     let (total, _) = kuhn_munkres(&weights);
     bytes.bound = u64::try_from(total).ok()?;

@@ -99,6 +99,7 @@ pub(crate) async fn run(study: &Study) -> Result<()> {
         benches.push(Bench::start(&study.shape, &directory, kind, &data).await?);
     }
     let mut samples = Vec::new();
+    let mut in_service = None;
     let mut ran = vec![0; benches.len()];
     let passes = study.warm_up + study.repeats;
     for pass in 0..passes {
@@ -107,8 +108,9 @@ pub(crate) async fn run(study: &Study) -> Result<()> {
                 let at = (turn + pass + query) % candidates.len();
                 let candidate = &candidates[at];
                 let bench = &benches[candidate.at];
-                if let Some(active) = &candidate.active {
+                if let Some(active) = candidate.active.as_ref().filter(|_| in_service != Some(at)) {
                     swaps::switch(&bench.plugins, active).await?;
+                    in_service = Some(at);
                 }
                 // What a swap leaves to do in the background must not be in the time of the query.
                 tokio::time::sleep(SETTLE).await;
@@ -126,7 +128,7 @@ pub(crate) async fn run(study: &Study) -> Result<()> {
     for (bench, ran) in benches.into_iter().zip(ran) {
         recordings.push(bench::read(&bench.finish(ran)?)?);
     }
-    let rows = figures::rows(study, &candidates, &samples, &recordings)?;
+    let rows = figures::rows(study, &candidates, &samples, &recordings);
     let truth = truth::of(&candidates, &recordings).await?;
     print::print(study, &rows, &truth);
     if let Some(out) = &study.out {
