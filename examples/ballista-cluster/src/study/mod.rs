@@ -152,10 +152,12 @@ impl Study {
                 true => serde_json::from_str(spec).with_context(|| spec.clone())?,
                 false => json!({ "policy": spec }),
             };
-            active["deadline_ms"] = json!(1000);
             let name = active["policy"].as_str().context("a SPEC names a policy")?;
             let same = candidates.iter().any(|c: &Candidate| c.label == name);
-            let label = if same { format!("{name} {}", active["config"]) } else { name.to_owned() };
+            let mut rest = active.clone();
+            rest.as_object_mut().and_then(|rest| rest.remove("policy"));
+            let label = if same { format!("{name} {rest}") } else { name.to_owned() };
+            active["deadline_ms"] = json!(1000);
             candidates.push(Candidate { label, at: 0, active: Some(active) });
         }
         Ok(candidates)
