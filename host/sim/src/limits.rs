@@ -80,3 +80,5 @@ pub const MIN_SPEED: f64 = 0.001;
 
 /// Fastest real-time run: virtual seconds per wall second.
 pub const MAX_SPEED: f64 = 1_000_000.0;
+/// Tenants that a trace without any may be dealt to: more than a cluster has, few enough that a slip is noticed.
+pub const MAX_DEALT_TENANTS: u64 = 100_000;

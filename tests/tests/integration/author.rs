@@ -1,7 +1,8 @@
 //! What an author does first: `new`, then cargo, then `check`.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::binary::{command, run};
 use crate::hosted::Hosted;
@@ -64,6 +65,39 @@ fn develop(source: &Path, target: &Path) {
     let (code, _, err) = dev(&plugins);
     assert!(code == Some(1) && err.contains("error[build-failed]"), "{err}");
     assert_eq!(hosted.host.active().policy, "fill-first", "what was there stays");
+    std::fs::write(&lib, &good).unwrap();
+    on_every_save(source, target, &plugins);
+}
+
+/// `dev` without `--once`: a save that does not compile is told and waited out, the next one is built.
+fn on_every_save(source: &Path, target: &Path, plugins: &Path) {
+    let lib = source.join("src/lib.rs");
+    let good = std::fs::read_to_string(&lib).unwrap();
+    let mut dev = command();
+    dev.args(["dev", "--plugins"]).arg(plugins).arg(source).env("CARGO_TARGET_DIR", target);
+    dev.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut dev = Ended(dev.spawn().unwrap());
+    let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines();
+    // Each pass ends with the wait for the next save. The test's own time limit is that of the whole run.
+    let mut pass = || {
+        let told: Vec<String> = lines.by_ref().map(Result::unwrap).take_while(|l| !l.starts_with("waiting")).collect();
+        told.join("\n")
+    };
+    assert!(pass().contains("answers    fill-first"));
+    std::fs::write(&lib, format!("{good}\nthis does not compile")).unwrap();
+    assert_eq!(pass(), "", "nothing was built");
+    std::fs::write(&lib, format!("{good}\n// saved")).unwrap();
+    assert!(pass().contains("answers    fill-first"));
+}
+
+/// A child that does not outlive the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn print(study: &Study, rows: &[Row], truth: &Truth) {
     }
     let Some(last) = rows.last() else { return };
     println!(
-        "\n| query | MiB shuffled | ballista:bias | ballista:round-robin | {0} | most possible | of it | {0} ms | bias ms | round-robin ms |",
+        "\n| query | MiB shuffled | ballista:bias | ballista:round-robin | {0} | most possible | of it | {0} ms | ballista:bias ms | ballista:round-robin ms |",
         last.label
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");

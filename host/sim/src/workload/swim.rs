@@ -32,9 +32,7 @@ use std::sync::Arc;
 use policy_plugin_api::assemble::key_hash;
 
 use super::{ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
-
-/// More than any cluster has, and few enough that a misplaced number is noticed.
-const MAX_TENANTS: u64 = 100_000;
+use crate::limits::MAX_DEALT_TENANTS;
 
 /// How bytes become tasks and times.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +96,8 @@ impl SwimOptions {
             },
             "jobs" => self.jobs = usize::try_from(whole(1)?).unwrap_or(usize::MAX),
             "tenants" => match whole(1)? {
-                n if n <= MAX_TENANTS => self.tenants = n,
-                n => return Err(format!("tenants is {n}, at most {MAX_TENANTS} are dealt to")),
+                n if n <= MAX_DEALT_TENANTS => self.tenants = n,
+                n => return Err(format!("tenants is {n}, at most {MAX_DEALT_TENANTS} are dealt to")),
             },
             "block_mib" => self.block_mib = whole(1)?.min(1 << 40),
             "reduce_mib" => self.reduce_mib = whole(1)?.min(1 << 40),

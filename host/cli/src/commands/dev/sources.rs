@@ -6,7 +6,7 @@ use std::time::SystemTime;
 /// More files than a policy crate has: beyond, changes are not seen.
 const MAX_FILES: usize = 10_000;
 
-/// Names, lengths and times of the files of a crate, without what is built and what is hidden.
+/// Names, lengths and times of the files of a crate, without what is hidden and what builds write: `target`, `Cargo.lock`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sources(Vec<(PathBuf, u64, Option<SystemTime>)>);
 
@@ -19,7 +19,8 @@ impl Sources {
                 let (name, path) = (entry.file_name(), entry.path());
                 let Ok(metadata) = entry.metadata() else { continue };
                 let is_built = name == "target" || path.join("CACHEDIR.TAG").is_file();
-                if name.to_string_lossy().starts_with('.') || (metadata.is_dir() && is_built) {
+                let is_hidden = name.to_string_lossy().starts_with('.');
+                if is_hidden || name == "Cargo.lock" || (metadata.is_dir() && is_built) {
                     continue;
                 }
                 match metadata.is_dir() {
@@ -50,6 +51,7 @@ mod tests {
         let before = look();
         fs::create_dir_all(at("target/debug")).expect("created");
         fs::write(at("target/debug/lib.so"), "built").expect("written");
+        fs::write(at("Cargo.lock"), "by the first build").expect("written");
         fs::write(at("src/.lib.rs.swp"), "an editor's").expect("written");
         assert_eq!(look(), before);
         fs::write(at("src/lib.rs"), "22").expect("written");
