@@ -3,6 +3,7 @@
 
 mod commands;
 mod failure;
+mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

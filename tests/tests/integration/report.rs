@@ -236,19 +236,31 @@ fn many_policies_and_tasks_stay_within_bounds() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
+fn a_file_that_cannot_be_written_is_refused_before_anything_runs() {
     let sandbox = Sandbox::new();
     let events = sandbox.root().join("events.jsonl");
     let missing = sandbox.root().join("nowhere").join("report.html");
-    for (out, part) in [(missing.as_path(), "No such file"), (sandbox.root(), "it is a directory")] {
-        let arguments = ["evaluate", "--workload", "synthetic:jobs=5", "--policy", "bias", "--events"];
-        let more = [events.to_str().unwrap(), "--out", out.to_str().unwrap()];
-        let (code, stdout, err) = run(&[&arguments[..], &more[..]].concat());
-        assert_eq!((code, stdout.as_str()), (1, ""), "{err}");
-        assert!(err.contains("error[report-unwritable]: ") && err.contains(part), "{err}");
-        assert!(err.contains(out.to_str().unwrap()) && err.contains("name a file in a directory"), "{err}");
-        assert!(!events.exists(), "nothing has run");
+    for (option, code) in [("--out", "report-unwritable"), ("--csv", "csv-unwritable")] {
+        for (out, part) in [(missing.as_path(), "No such file"), (sandbox.root(), "it is a directory")] {
+            let arguments = ["evaluate", "--workload", "synthetic:jobs=5", "--policy", "bias", "--events"];
+            let more = [events.to_str().unwrap(), option, out.to_str().unwrap()];
+            let (exit, stdout, err) = run(&[&arguments[..], &more[..]].concat());
+            assert_eq!((exit, stdout.as_str()), (1, ""), "{err}");
+            assert!(err.contains(&format!("error[{code}]: ")) && err.contains(part), "{err}");
+            assert!(err.contains(out.to_str().unwrap()) && err.contains("name a file in a directory"), "{err}");
+            assert!(!events.exists(), "nothing has run");
+        }
     }
+}
+
+/// A device is written to and stays what it is.
+#[cfg(unix)]
+#[test]
+fn a_device_is_not_replaced_by_a_file() {
+    let arguments = ["evaluate", "--workload", "synthetic:jobs=5", "--policy", "bias", "--csv", "/dev/stdout"];
+    let (exit, stdout, err) = run(&[&arguments[..], &["--seeds", "1"]].concat());
+    assert_eq!(exit, 0, "{err}");
+    assert!(stdout.starts_with("policy,seed,"), "{stdout}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::progress::line;
 use super::run::{Job, report, runtime};
 use super::{judge, short};
 use crate::failure::Failure;
+use crate::output::OutputFile;
 
 /// Runs the embedded cluster on a seeded workload and switches policies live through files. Ends by itself.
 #[derive(Debug, Args)]
@@ -45,6 +46,7 @@ const WORKLOAD: &str =
 
 impl Demo {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
+        let summary_file = OutputFile::claim_any(self.summary.as_deref(), "summary-unwritable")?;
         let built = build::plugins()?;
         let temporary = tempfile::tempdir().map_err(|e| Failure::new("no-directory", e))?;
         let plugins = self.plugins.clone().unwrap_or_else(|| temporary.path().join("plugins.d"));
@@ -75,7 +77,7 @@ impl Demo {
         let stage = Stage { plugins, built, placement };
         let runtime = runtime()?;
         let (outcome, summary) = runtime.block_on(job.run(options, async |host| stage.play(host).await))?;
-        report(&outcome, &summary, self.summary.as_deref())
+        report(&outcome, &summary, summary_file)
     }
 }
 

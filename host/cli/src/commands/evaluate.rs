@@ -5,7 +5,7 @@ pub(crate) mod grid;
 mod report;
 pub(crate) mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::error::ErrorKind;
@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use crate::commands::cluster::ClusterArgs;
 use crate::failure::{Failure, print_json};
+use crate::output::OutputFile;
 use crate::say;
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
-use report::{Setting, Target};
+use report::Setting;
 
 /// Runs policies over a workload in virtual time: the same plugin files through the same host as in service, one row a
 /// policy, a random policy and a lower bound beside them.
@@ -102,7 +103,8 @@ impl Evaluate {
             threads: self.threads.map(usize::from),
             draw: self.out.is_some(),
         };
-        let report = self.out.as_deref().map(Target::open).transpose()?;
+        let csv = OutputFile::claim_any(self.csv.as_deref(), "csv-unwritable")?;
+        let report = OutputFile::claim_any(self.out.as_deref(), "report-unwritable")?;
         // The workload first: it is read at once, and a typing error in it is the likeliest.
         let first = grid.workload(0)?;
         let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
@@ -111,12 +113,11 @@ impl Evaluate {
         let recorded = grid.recorded(&first)?;
         let results = Results { recorded, ..grid.run(first, &candidates, &plugins)? };
         let view = View { candidates: &candidates, compared, baseline, results: &results };
-        if let Some(file) = &self.csv {
-            write_csv(file, &results)
-                .map_err(|e| Failure::new("csv-unwritable", format!("{}: {e}", file.display())))?;
+        if let Some(csv) = csv {
+            csv.write(&runs_as_csv(&results)?)?;
         }
         if let Some(report) = report {
-            report.write(&view, &facts, &setting)?;
+            report.write(report::page(&view, &facts, &setting).as_bytes())?;
         }
         let broken = self.broken(&view);
         match self.json {
@@ -303,16 +304,18 @@ impl View<'_> {
     }
 }
 
-fn write_csv(file: &Path, results: &Results) -> Result<(), csv::Error> {
-    let mut to = csv::Writer::from_path(file)?;
+fn runs_as_csv(results: &Results) -> Result<Vec<u8>, Failure> {
+    let mut to = csv::Writer::from_writer(Vec::new());
     let names = METRICS.iter().map(|m| m.name);
-    to.write_record(["policy", "seed"].into_iter().chain(names))?;
+    let mut written = to.write_record(["policy", "seed"].into_iter().chain(names));
     for row in results.rows.iter().chain([&results.bound]).chain(&results.recorded) {
         for (run, seed) in row.runs.iter().zip(&results.seeds) {
             let values = run.values.iter().map(|v| if v.is_finite() { v.to_string() } else { String::new() });
-            to.write_record([row.label.clone(), seed.to_string()].into_iter().chain(values))?;
+            let record = [row.label.clone(), seed.to_string()].into_iter().chain(values);
+            written = written.and_then(|()| to.write_record(record));
         }
     }
-    to.flush()?;
-    Ok(())
+    let failed = |e: &dyn std::fmt::Display| Failure::new("csv-unwritable", e);
+    written.map_err(|e| failed(&e))?;
+    to.into_inner().map_err(|e| failed(&e))
 }

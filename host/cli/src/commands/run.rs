@@ -20,6 +20,7 @@ use super::placement::{Counted, Placement};
 use super::progress::{StatusLine, line};
 use crate::Place;
 use crate::failure::Failure;
+use crate::output::OutputFile;
 
 /// Hosts the policies of a directory over the embedded cluster, until the workload ends, the time passes, or Ctrl-C.
 ///
@@ -92,6 +93,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 impl Run {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let defaults = self.cluster.defaults()?;
+        let summary_file = OutputFile::claim_any(self.summary.as_deref(), "summary-unwritable")?;
         let workload = parse_source(&self.workload, &defaults)?;
         let record = self.recording(&workload);
         let options = HostOptions {
@@ -118,7 +120,7 @@ impl Run {
         };
         let runtime = runtime()?;
         let (outcome, summary) = runtime.block_on(job.run(options, async |_| Ok(())))?;
-        report(&outcome, &summary, self.summary.as_deref())
+        report(&outcome, &summary, summary_file)
     }
 }
 
@@ -241,7 +243,7 @@ async fn interrupted() {
 }
 
 /// Prints the summary and writes it where asked.
-pub(crate) fn report(outcome: &Outcome, summary: &Summary, file: Option<&std::path::Path>) -> Result<(), Failure> {
+pub(crate) fn report(outcome: &Outcome, summary: &Summary, file: Option<OutputFile>) -> Result<(), Failure> {
     let why = match outcome.end {
         End::WorkloadDone => "the workload is done",
         End::TimeUp => "the time is up",
@@ -252,8 +254,7 @@ pub(crate) fn report(outcome: &Outcome, summary: &Summary, file: Option<&std::pa
     line(summary.to_string().trim_end());
     if let Some(file) = file {
         let text = serde_json::to_vec_pretty(summary).map_err(|e| Failure::new("summary-unwritable", e))?;
-        policy_host::receipt::write_atomically(file, &text)
-            .map_err(|e| Failure::new("summary-unwritable", format!("{}: {e}", file.display())))?;
+        file.write(&text)?;
     }
     if summary.tasks_lost + summary.tasks_duplicated > 0 {
         let message = format!("{} tasks lost, {} duplicated", summary.tasks_lost, summary.tasks_duplicated);

@@ -91,12 +91,13 @@ fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
          were in use, in buckets of up to {}.</p>\n{}",
         text(rows),
         text(length),
-        fill_legend(&shade_names())
+        fill_legend(&shade_entries())
     )
 }
 
-fn shade_names() -> Vec<(String, f64, &'static str)> {
-    SHADES.into_iter().zip(SHADE_NAMES).map(|(opacity, name)| ("var(--s0)".to_owned(), opacity, name)).collect()
+fn shade_entries() -> Vec<(String, f64, &'static str)> {
+    let shades = SHADES.into_iter().zip(SHADE_NAMES).map(|(opacity, name)| ("var(--s0)".to_owned(), opacity, name));
+    shades.chain([("var(--away)".to_owned(), 1.0, "executor not there")]).collect()
 }
 
 /// Names of rows from the bottom up, not more than fit.
@@ -142,10 +143,6 @@ fn bar(d: &mut String, (left, right): (f64, f64), (top, bottom): (f64, f64)) {
 fn tasks(page: &Page<'_>, series: &Series, spans: &[Span], place: &ComputedLayout, unit_us: f64) -> Vec<Primitive> {
     let rows = series.rows.len();
     let x = |at_us: u64| place.map_x(at_us.saturating_sub(series.start_us) as f64 / unit_us);
-    let mut away = String::new();
-    for gap in &series.outages {
-        bar(&mut away, (x(gap.from_us), x(gap.to_us)), edges(place, rows, gap.executor as usize));
-    }
     let mut order: Vec<&Span> = spans.iter().collect();
     order.sort_by_key(|s| (s.start_us, s.executor, s.end_us));
     // When each lane of each executor is free again.
@@ -169,8 +166,22 @@ fn tasks(page: &Page<'_>, series: &Series, spans: &[Span], place: &ComputedLayou
         OTHERS => path(d, &fill(None), "var(--paper)", None),
         tenant => path(d, &fill(Some(tenant)), "var(--paper)", None),
     });
-    let away = (!away.is_empty()).then(|| path(away, "var(--away)", "none", None));
-    away.into_iter().chain(drawn).collect()
+    away(series, place, unit_us).into_iter().chain(drawn).collect()
+}
+
+/// Times without an executor: in its row, or in its part of a row of several.
+fn away(series: &Series, place: &ComputedLayout, unit_us: f64) -> Option<Primitive> {
+    let x = |at_us: u64| place.map_x(at_us.saturating_sub(series.start_us) as f64 / unit_us);
+    let mut d = String::new();
+    for gap in &series.outages {
+        let row = series.rows.partition_point(|row| row.executors.end <= gap.executor);
+        let Some(executors) = series.rows.get(row).map(|row| &row.executors) else { continue };
+        let (top, bottom) = edges(place, series.rows.len(), row);
+        let height = (bottom - top) / executors.len() as f64;
+        let top = top + f64::from(gap.executor - executors.start) * height;
+        bar(&mut d, (x(gap.from_us), x(gap.to_us)), (top, top + height));
+    }
+    (!d.is_empty()).then(|| path(d, "var(--away)", "none", None))
 }
 
 /// Lanes for a task: neighbours if there are such, else any that are free. As first lane and number.
@@ -212,7 +223,8 @@ fn shades(series: &Series, place: &ComputedLayout, unit_us: f64) -> Vec<Primitiv
         }
     }
     let drawn = shades.into_iter().zip(SHADES).filter(|s| !s.0.is_empty());
-    drawn.map(|(d, opacity)| path(d, "var(--s0)", "none", Some(opacity))).collect()
+    let drawn = drawn.map(|(d, opacity)| path(d, "var(--s0)", "none", Some(opacity)));
+    away(series, place, unit_us).into_iter().chain(drawn).collect()
 }
 
 #[cfg(test)]
