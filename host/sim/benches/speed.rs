@@ -1,5 +1,5 @@
-//! How fast the simulator is: `cargo bench -p policy-sim --bench speed`. Each figure is a ratio to a bare binary heap in
-//! the same run; what it means stands in `host/sim/benches/README.md`.
+//! How fast the simulator is: `cargo bench -p policy-sim --bench speed [-- PART-OF-A-ROW'S-NAME]`. Each figure is a ratio
+//! to a bare binary heap in the same run; what it means stands in `host/sim/benches/README.md`.
 //!
 //! One pair is a whole run of a cluster (built before the clock starts) and as many pushes and pops of a bare heap as
 //! the run has events, in the order A B B A. The figure is the median of the pairs' ratios; least and largest are shown.
@@ -133,8 +133,14 @@ fn main() {
     let arriving = "synthetic:jobs=10000,rate=9,tasks=100,stages=1,keys=0,duration=exp:10s";
     let queueing = "synthetic:jobs=20,rate=1000,tasks=20000,stages=1,keys=0,duration=exp:10s";
     let host = |policy| PolicyHost::start(HostOptions::with_policy(policy)).expect("a host");
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     for (name, source) in [("backlog", backlog), ("arriving", arriving), ("20 jobs queue", queueing)] {
-        compare(&format!("{name}, no host"), source, &FirstFit::default());
-        compare(&format!("{name}, host, round-robin"), source, &host(TaskDistributionPolicy::RoundRobin));
+        let (bare, hosted) = (format!("{name}, no host"), format!("{name}, host, round-robin"));
+        if bare.contains(&wanted) {
+            compare(&bare, source, &FirstFit::default());
+        }
+        if hosted.contains(&wanted) {
+            compare(&hosted, source, &host(TaskDistributionPolicy::RoundRobin));
+        }
     }
 }
