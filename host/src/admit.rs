@@ -168,7 +168,7 @@ pub(crate) fn construct(
             .map_err(|fault| constructor_fault(wanted, fault))?;
         filters.push(FilterInstance { name: wanted.name.clone(), filter });
     }
-    Ok(Pipeline::new(policy, filters, Box::new(on_close)))
+    Ok(Pipeline::new(policy, filters, recipe.observes(), Box::new(on_close)))
 }
 
 /// `composite` with its scores.
@@ -187,6 +187,20 @@ fn composite(recipe: &Recipe) -> Result<PolicyInstance, AdmitError> {
 }
 
 impl Recipe {
+    /// Whether one of its parts learns from observations.
+    fn observes(&self) -> bool {
+        let says = |wanted: &Wanted, loaded: &Loaded| loaded.export(&wanted.name).is_none_or(|export| export.observes);
+        let (wanted, origin) = &self.policy;
+        let policy = match origin {
+            Origin::Library(loaded) => says(wanted, loaded),
+            Origin::BuiltIn(built_in) => built_in.observes(),
+            Origin::Composite => Composite::OBSERVES,
+        };
+        let filters = self.filters.iter().map(|(wanted, loaded)| (wanted, loaded));
+        let scores = self.scores.iter().map(|(wanted, _, loaded)| (wanted, loaded));
+        policy || filters.chain(scores).any(|(wanted, loaded)| says(wanted, loaded))
+    }
+
     /// Every library that it needs.
     pub(crate) fn libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
         let policies = std::iter::once(&self.policy).chain(&self.shadows).filter_map(|(_, origin)| match origin {

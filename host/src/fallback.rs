@@ -72,6 +72,16 @@ impl BuiltIn {
         }
     }
 
+    /// Whether it learns from observations.
+    pub(crate) fn observes(self) -> bool {
+        match self {
+            Self::Bias => Bias::OBSERVES,
+            Self::Binding => Binding::OBSERVES,
+            Self::RoundRobin => RoundRobin::OBSERVES,
+            Self::ConsistentHash => ConsistentHash::OBSERVES,
+        }
+    }
+
     /// Makes an instance.
     pub(crate) fn make(self, config: &str) -> Result<Arc<dyn DistributionPolicy>, PolicyFault> {
         fn from<P: FromConfig + DistributionPolicy + 'static>(

@@ -301,8 +301,21 @@ impl PolicyHost {
         bind::bind(&self.shared, round).await
     }
 
-    /// Reports what happened to earlier bindings: delivered to the policy in service before its next round.
+    /// Whether anybody learns from observations now: the policy in service, its filters and scores, a shadow, a
+    /// recording. Where nobody does, an embedder need not collect them. Every swap may change it. Costs an atomic load.
+    #[must_use]
+    pub fn wants_observations(&self) -> bool {
+        let lineup = self.shared.slot.load();
+        let serving = lineup.serving();
+        self.shared.recorder.is_some() || serving.shadows.is_some() || serving.lane.pipeline().observes()
+    }
+
+    /// Reports what happened to earlier bindings: delivered to the policy in service before its next round; dropped
+    /// where nobody learns from it.
     pub fn observe(&self, batch: Vec<Observation>) {
+        if !self.wants_observations() {
+            return;
+        }
         let dropped = self.shared.feedback.add(batch);
         if dropped > 0 {
             self.shared.dropped.fetch_add(dropped as u64, Ordering::Relaxed);

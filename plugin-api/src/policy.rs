@@ -42,7 +42,7 @@ pub trait DistributionPolicy: Debug + Send + Sync {
     ) -> Result<Vec<BoundTask>>;
 
     /// Learns what happened since the last round: called before a round, with at least one observation, on the same
-    /// thread as the round. Does nothing unless implemented.
+    /// thread as the round. Does nothing unless implemented; [`FromConfig::OBSERVES`] says whether it does.
     fn observe(&self, observations: &Observations<'_>) {
         let _ = observations;
     }
@@ -89,6 +89,10 @@ pub trait FromConfig: Sized {
 
     /// The type of `config` in `active.json`.
     type Config: PolicyConfig;
+
+    /// Whether `observe` does anything. What does not learn from observations says `false`: where nobody in service
+    /// does, embedders need not collect them, and rounds are cheaper by some 20 ns a task. `observe` is then not called.
+    const OBSERVES: bool = true;
 
     /// Makes an instance. Called at admission and at every activation, on a thread that may be thrown away.
     ///

@@ -35,6 +35,11 @@ pub trait Binder: Sync {
     /// drives the cluster, which waits for it. It is always polled to its end, so it must have a deadline of its own.
     fn bind(&self, round: Arc<Round>) -> impl Future<Output = Self::Answer> + Send;
 
+    /// Whether somebody learns from what happened; [`observe`](Self::observe) is not called where nobody does.
+    fn wants_observations(&self) -> bool {
+        true
+    }
+
     /// Takes what happened since the last call, oldest first: before each round, before the cluster goes to sleep, and
     /// at the end of the run. Never empty. Must not block.
     fn observe(&self, batch: Vec<Observation>);

@@ -105,6 +105,9 @@ impl<'a, B: Binder> Driver<'a, B> {
 
     /// Hands the binder what happened since the last call.
     pub(crate) fn deliver(&mut self) {
+        if !self.binder.wants_observations() {
+            return self.cluster.forget_observations();
+        }
         let batch = self.cluster.take_observations();
         if !batch.is_empty() {
             self.binder.observe(batch);

@@ -34,6 +34,10 @@ impl Binder for PolicyHost {
         PolicyHost::bind(self, round).await
     }
 
+    fn wants_observations(&self) -> bool {
+        PolicyHost::wants_observations(self)
+    }
+
     fn observe(&self, batch: Vec<Observation>) {
         PolicyHost::observe(self, batch);
     }

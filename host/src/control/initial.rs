@@ -17,14 +17,14 @@ use crate::slot::{Active, ActiveInfo};
 impl Control {
     /// The first generation.
     pub(crate) fn initial(options: &HostOptions) -> Result<Active, StartError> {
-        let (policy, name, library): (Arc<dyn DistributionPolicy>, String, &str) = match &options.policy {
-            TaskDistributionPolicy::Custom(policy) => (Arc::clone(policy), "custom".into(), "(embedder)"),
+        let (policy, name, library, observes) = match &options.policy {
+            TaskDistributionPolicy::Custom(policy) => (Arc::clone(policy), "custom".to_owned(), "(embedder)", true),
             TaskDistributionPolicy::Bias => built_in(BuiltIn::Bias),
             TaskDistributionPolicy::Binding => built_in(BuiltIn::Binding),
             TaskDistributionPolicy::RoundRobin => built_in(BuiltIn::RoundRobin),
             TaskDistributionPolicy::ConsistentHashing => built_in(BuiltIn::ConsistentHash),
         };
-        let pipeline = Pipeline::new(PolicyInstance::Linked(policy), Vec::new(), Box::new(|_| {}));
+        let pipeline = Pipeline::new(PolicyInstance::Linked(policy), Vec::new(), observes, Box::new(|_| {}));
         let fallback = options.fallback;
         let info = ActiveInfo {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -57,8 +57,8 @@ impl Control {
     }
 }
 
-fn built_in(which: BuiltIn) -> (Arc<dyn DistributionPolicy>, String, &'static str) {
-    (default_instance(which), which.name().to_owned(), "(built-in)")
+fn built_in(which: BuiltIn) -> (Arc<dyn DistributionPolicy>, String, &'static str, bool) {
+    (default_instance(which), which.name().to_owned(), "(built-in)", which.observes())
 }
 
 /// A built-in with its default config.

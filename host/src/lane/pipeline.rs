@@ -82,12 +82,19 @@ pub(crate) struct Pipeline {
     /// `None` only while it is dropped.
     policy: Option<PolicyInstance>,
     filters: Vec<FilterInstance>,
+    /// Whether one of them learns from observations.
+    observes: bool,
     on_close: OnClose,
 }
 
 impl Pipeline {
-    pub(crate) fn new(policy: PolicyInstance, filters: Vec<FilterInstance>, on_close: OnClose) -> Self {
-        Self { policy: Some(policy), filters, on_close }
+    pub(crate) fn new(policy: PolicyInstance, filters: Vec<FilterInstance>, observes: bool, on_close: OnClose) -> Self {
+        Self { policy: Some(policy), filters, observes, on_close }
+    }
+
+    /// Whether one of its parts learns from observations.
+    pub(crate) fn observes(&self) -> bool {
+        self.observes
     }
 
     fn policy(&self) -> &PolicyInstance {
@@ -146,7 +153,11 @@ impl Pipeline {
         answer
     }
 
+    /// Delivers observations, where somebody learns from them.
     pub(crate) fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
+        if !self.observes {
+            return Ok(());
+        }
         for f in &self.filters {
             f.filter.observe(batch).map_err(|e| Fault::of_filter(&f.name, &e))?;
         }

@@ -37,6 +37,8 @@ pub trait Factory: Send + Sync {
     fn kind(&self) -> &'static str;
     /// The JSON Schema of the config.
     fn schema(&self) -> String;
+    /// Whether it learns from observations.
+    fn observes(&self) -> bool;
     /// Makes a policy.
     ///
     /// # Errors
@@ -84,6 +86,9 @@ impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> 
     fn schema(&self) -> String {
         config::schema::<P::Config>()
     }
+    fn observes(&self) -> bool {
+        P::OBSERVES
+    }
     fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
         let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, log::drop_panicked));
         Ok(RawPolicy_TO::from_value(Exported { item: policy, name: P::NAME, generation }, TD_Opaque))
@@ -100,6 +105,9 @@ impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
     fn schema(&self) -> String {
         config::schema::<F::Config>()
     }
+    fn observes(&self) -> bool {
+        F::OBSERVES
+    }
     fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
         let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, log::drop_panicked));
         Ok(RawFilter_TO::from_value(Exported { item: filter, name: F::NAME, generation }, TD_Opaque))
@@ -115,6 +123,9 @@ impl<S: TaskScore + FromConfig + 'static> Factory for ScoreFactory<S> {
     }
     fn schema(&self) -> String {
         config::schema::<S::Config>()
+    }
+    fn observes(&self) -> bool {
+        S::OBSERVES
     }
     fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
         let score = Arc::new(GuardedValue::new(construct::<S>(config)?, log::drop_panicked));
@@ -277,6 +288,7 @@ impl Exports {
                 let schema: serde_json::Value = serde_json::from_str(&item.schema()).unwrap_or_default();
                 serde_json::json!({
                     "name": item.name(), "kind": item.kind(), "version": self.version, "config_schema": schema,
+                    "observes": item.observes(),
                 })
             });
             serde_json::Value::from_iter(items).to_string()

@@ -95,6 +95,13 @@ pub struct Description {
     /// The JSON Schema of the config.
     #[serde(default)]
     pub config_schema: serde_json::Value,
+    /// Whether it learns from observations; plugins that do not say may.
+    #[serde(default = "may_observe")]
+    pub observes: bool,
+}
+
+fn may_observe() -> bool {
+    true
 }
 
 /// A loaded plugin.

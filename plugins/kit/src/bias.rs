@@ -19,6 +19,7 @@ pub struct Bias;
 
 impl FromConfig for Bias {
     const NAME: &'static str = "bias";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {

@@ -93,6 +93,7 @@ pub struct Binding {
 
 impl FromConfig for Binding {
     const NAME: &'static str = "binding";
+    const OBSERVES: bool = false;
     type Config = BindingConfig;
 
     fn from_config(config: BindingConfig) -> Result<Self> {

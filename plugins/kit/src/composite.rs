@@ -65,6 +65,7 @@ pub struct Composite {
 
 impl FromConfig for Composite {
     const NAME: &'static str = "composite";
+    const OBSERVES: bool = false;
     type Config = CompositeConfig;
 
     fn from_config(config: CompositeConfig) -> Result<Self> {

@@ -76,6 +76,7 @@ const GONE: u32 = u32::MAX - 1;
 
 impl FromConfig for ConsistentHash {
     const NAME: &'static str = "consistent-hash";
+    const OBSERVES: bool = false;
     type Config = ConsistentHashConfig;
 
     fn from_config(config: ConsistentHashConfig) -> Result<Self> {

@@ -37,6 +37,7 @@ impl RoundRobin {
 
 impl FromConfig for RoundRobin {
     const NAME: &'static str = "round-robin";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {

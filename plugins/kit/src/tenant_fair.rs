@@ -113,6 +113,7 @@ impl TenantFair {
 
 impl FromConfig for TenantFair {
     const NAME: &'static str = "tenant-fair";
+    const OBSERVES: bool = false;
     type Config = TenantFairConfig;
 
     fn from_config(config: TenantFairConfig) -> Result<Self> {

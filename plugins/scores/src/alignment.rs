@@ -12,6 +12,7 @@ pub struct Alignment;
 
 impl FromConfig for Alignment {
     const NAME: &'static str = "alignment";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {

@@ -11,6 +11,7 @@ pub struct LeastAllocated;
 
 impl FromConfig for LeastAllocated {
     const NAME: &'static str = "least-allocated";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {
@@ -32,6 +33,7 @@ pub struct MostAllocated;
 
 impl FromConfig for MostAllocated {
     const NAME: &'static str = "most-allocated";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {

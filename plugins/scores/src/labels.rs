@@ -26,6 +26,7 @@ pub struct PreferredLabels {
 
 impl FromConfig for PreferredLabels {
     const NAME: &'static str = "preferred-labels";
+    const OBSERVES: bool = false;
     type Config = PreferredLabelsConfig;
 
     fn from_config(config: PreferredLabelsConfig) -> Result<Self> {

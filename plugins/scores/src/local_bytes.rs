@@ -11,6 +11,7 @@ pub struct LocalBytes;
 
 impl FromConfig for LocalBytes {
     const NAME: &'static str = "local-bytes";
+    const OBSERVES: bool = false;
     type Config = NoConfig;
 
     fn from_config(_: NoConfig) -> Result<Self> {

@@ -74,6 +74,7 @@ pub struct TenantQuota {
 
 impl FromConfig for TenantQuota {
     const NAME: &'static str = "tenant-quota";
+    const OBSERVES: bool = false;
     type Config = TenantQuotaConfig;
 
     fn from_config(config: TenantQuotaConfig) -> Result<Self> {

@@ -105,6 +105,7 @@ async fn a_panic_in_observe_costs_one_round() {
     use policy_plugin_api::ExecutorUid;
     use policy_plugin_api::observe::{Observation, ObservationKind};
     let hosted = hostile(r#""observe": "panic""#, "thread", 10_000).await;
+    assert!(hosted.host.wants_observations(), "it does not say that it does not learn");
     hosted.host.observe(vec![Observation::new(ObservationKind::Started, ExecutorUid(0), 1)]);
     let plan = hosted.bind(3).await;
     assert_eq!(plan.fallback().map(|f| f.code), Some("policy-panicked"));

@@ -179,3 +179,22 @@ async fn what_waits_for_its_library_is_overtaken_by_a_later_wish() {
     hosted.host.switch(r#"{ "policy": "round-robin", "deadline_ms": 9999 }"#).await.expect("a built-in");
     assert_eq!(hosted.bind(3).await.policy(), "round-robin", "nobody asks for greedy any more");
 }
+
+/// Collecting observations costs an embedder something: it is told when nobody learns from them.
+#[tokio::test]
+async fn observations_are_wanted_where_somebody_learns_from_them() {
+    let libraries = ["policy_bias", "policy_adaptive", "policy_tenant_quota", "fixture_hostile"];
+    let mut hosted = Hosted::with(&libraries).await;
+    assert!(!hosted.host.wants_observations(), "the built-in does not learn");
+    for (active, policy, wanted) in [
+        (r#"{ "policy": "bias" }"#, "bias", false),
+        (r#"{ "policy": "adaptive" }"#, "adaptive", true),
+        (r#"{ "policy": "bias", "filters": [{ "policy": "tenant-quota" }] }"#, "bias", false),
+        (r#"{ "policy": "bias", "filters": [{ "policy": "hostile-filter" }] }"#, "bias", true),
+        (r#"{ "policy": "bias", "shadow": [{ "policy": "round-robin" }] }"#, "bias", true),
+    ] {
+        hosted.sandbox.activate(active);
+        hosted.receipted(policy).await;
+        assert_eq!(hosted.host.wants_observations(), wanted, "{active}");
+    }
+}

@@ -54,6 +54,10 @@ impl Binder for Counted<'_> {
         plan
     }
 
+    fn wants_observations(&self) -> bool {
+        self.host.wants_observations()
+    }
+
     fn observe(&self, batch: Vec<Observation>) {
         self.host.observe(batch);
     }

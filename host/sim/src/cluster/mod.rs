@@ -243,6 +243,11 @@ impl Cluster {
         std::mem::take(&mut self.observations)
     }
 
+    /// Drops the happenings to policies that were not yet taken: nobody wants them.
+    pub fn forget_observations(&mut self) {
+        self.observations.clear();
+    }
+
     /// What happened since the last call, oldest first; empty unless it was asked for at the start.
     pub fn take_happenings(&mut self) -> Vec<Happening> {
         self.happenings.as_mut().map(std::mem::take).unwrap_or_default()

@@ -103,6 +103,7 @@ impl DataLocality {
 
 impl FromConfig for DataLocality {
     const NAME: &'static str = "data-locality";
+    const OBSERVES: bool = false;
     type Config = DataLocalityConfig;
 
     fn from_config(config: DataLocalityConfig) -> Result<Self> {
