@@ -24,6 +24,8 @@ pub const MAX_WEIGHT: u32 = 1_000;
 pub const MAX_SHADOWS: usize = 4;
 /// Rounds and batches of observations waiting for the shadows. Full: they pass; rounds are counted.
 pub const SHADOW_MESSAGES: usize = 64;
+/// How long a shadow may take for a round before it counts as failed; the shadows behind it see nothing from then on.
+pub const SHADOW_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the shadows rest after a round, in times of what they took for it: they get a twentieth of a core at most.
 pub const SHADOW_REST: u32 = 19;
 /// How large a recording may become, unless told otherwise. Reached: recording stops, and says so.
@@ -76,6 +78,9 @@ pub const MAX_ROUND_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a round may wait for its policy's thread to pick it up, on top of the deadline, which counts from then:
 /// a machine that is busy elsewhere is not the policy's fault.
 pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
+/// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core: most
+/// answers are there sooner than a sleeper is awake.
+pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(10);
 /// A generation that got no round for this long after its activation is receipted by its admission probe.
 pub const IDLE_AFTER: Duration = Duration::from_millis(200);
 /// How long an `active.json` waits for a name that no library gives yet: the file may be on its way.

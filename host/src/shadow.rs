@@ -14,7 +14,7 @@ use policy_plugin_api::{BoundTask, Limits};
 
 use crate::background;
 use crate::lane::{LimitsCell, Pipeline};
-use crate::limits::{SHADOW_MESSAGES, SHADOW_REST};
+use crate::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
 use crate::placement::input_bytes;
 use crate::receipt::ShadowReceipt;
 use crate::slot::PartInfo;
@@ -103,6 +103,20 @@ struct Common {
     /// Rounds that the shadows did not see.
     skipped_rounds: AtomicU64,
     shown: Mutex<Vec<Shown>>,
+    /// Who is being asked, and since when.
+    asked: Mutex<Option<(usize, Instant)>>,
+}
+
+impl Common {
+    /// Who has not answered for longer than [`SHADOW_PATIENCE`].
+    fn stuck(&self) -> Option<usize> {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.filter(|(_, since)| since.elapsed() > SHADOW_PATIENCE).map(|(at, _)| at)
+    }
+
+    fn set_asked(&self, asked: Option<usize>) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked.map(|at| (at, Instant::now()));
+    }
 }
 
 impl Shadows {
@@ -113,6 +127,7 @@ impl Shadows {
             busy: AtomicBool::new(false),
             skipped_rounds: AtomicU64::new(0),
             shown: Mutex::new(shown),
+            asked: Mutex::default(),
         });
         let common = Arc::clone(&shared);
         background::spawn_bulk("policy-shadow", move || follow(&shadows, &inbox, &common))?;
@@ -138,7 +153,16 @@ impl Shadows {
 
     /// What the shadows have shown, and how many rounds they let pass.
     pub(crate) fn receipts(&self) -> (Vec<ShadowReceipt>, u64) {
-        let shown = self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = self.shared.stuck()
+            && shown[at].failed.is_none()
+        {
+            let seconds = SHADOW_PATIENCE.as_secs();
+            let message =
+                format!("no answer after {seconds} s; this and every other shadow beside it is asked no more");
+            tracing::warn!(policy = shown[at].info.name, code = "deadline-exceeded", "a shadow failed: {message}");
+            shown[at].failed = Some(("deadline-exceeded", message));
+        }
         (shown.iter().map(Shown::receipt).collect(), self.shared.skipped_rounds.load(Ordering::Relaxed))
     }
 }
@@ -151,6 +175,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
     while let Ok(message) = inbox.recv() {
         let begun = Instant::now();
         for (at, shadow) in shadows.iter().enumerate().filter(|(at, _)| !failed[*at]).collect::<Vec<_>>() {
+            common.set_asked(Some(at));
             let fault = match &message {
                 Message::Observed(batch) => shadow.pipeline.observe(RawBlock::new(batch)).err(),
                 Message::Round { round, limits, rows } => {
@@ -171,6 +196,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
                     }
                 }
             };
+            common.set_asked(None);
             if let Some(fault) = fault {
                 failed[at] = true;
                 tracing::warn!(policy = shadow.info.name, code = fault.code, "a shadow failed: {}", fault.message);
@@ -242,5 +268,35 @@ fn compare(round: &Round, shadow: &[BoundTask], active: &[BoundTask]) -> Compare
         same,
         bytes: [of_shadow.0, of_active.0],
         local_bytes: [of_shadow.1, of_active.1],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shadow_that_does_not_answer_is_told() {
+        let part = |name: &str| PartInfo {
+            kind: "shadow",
+            name: name.into(),
+            version: String::new(),
+            library: String::new(),
+            sha256: String::new(),
+        };
+        let shared = Arc::new(Common {
+            busy: AtomicBool::new(true),
+            skipped_rounds: AtomicU64::new(0),
+            shown: Mutex::new(vec![Shown::new(part("quick")), Shown::new(part("stuck"))]),
+            asked: Mutex::default(),
+        });
+        let (messages, _inbox) = mpsc::sync_channel(1);
+        let shadows = Shadows { messages, shared: Arc::clone(&shared) };
+        let failed = || shadows.receipts().0.into_iter().map(|r| r.failed).collect::<Vec<_>>();
+        shared.set_asked(Some(1));
+        assert_eq!(failed(), ["", ""], "it has only just been asked");
+        let long_ago = Instant::now().checked_sub(SHADOW_PATIENCE * 2).expect("a clock that has run for a while");
+        *shared.asked.lock().unwrap() = Some((1, long_ago));
+        assert_eq!(failed(), ["", "deadline-exceeded"]);
     }
 }

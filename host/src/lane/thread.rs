@@ -2,18 +2,18 @@
 //! left behind: the thread is written off, counted, and capped.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, LazyLock, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use policy_plugin_api::abi::Proposal;
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{LimitsCell, Pipeline, Ran};
 use crate::background;
 use crate::guard::Fault;
-use crate::limits::PICKUP_GRACE;
+use crate::limits::{LOOK_FOR_ANSWER, PICKUP_GRACE};
 
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
@@ -27,8 +27,10 @@ struct Job {
     round: Arc<Round>,
     observations: Option<Arc<Block>>,
     progress: Arc<Progress>,
-    reply: oneshot::Sender<Result<Proposal, Fault>>,
+    reply: oneshot::Sender<Answer>,
 }
+
+type Answer = Result<Proposal, Fault>;
 
 /// How far a job has come, seen from both sides.
 #[derive(Default)]
@@ -60,6 +62,9 @@ impl Runner {
             return Ran { answer: Err(Fault::thread_gone()), limits: None };
         }
         let asked = Instant::now();
+        if let Some(answer) = look_for(&mut answer, asked) {
+            return Ran { answer, limits: progress.limits.get().cloned() };
+        }
         let mut wait = deadline;
         let answer = loop {
             match tokio::time::timeout(wait, &mut answer).await {
@@ -75,6 +80,19 @@ impl Runner {
         };
         Ran { answer, limits: progress.limits.get().cloned() }
     }
+}
+
+/// Looks for the answer for a moment. On one core nobody would be there to give it.
+fn look_for(answer: &mut oneshot::Receiver<Answer>, asked: Instant) -> Option<Answer> {
+    static ALONE: LazyLock<bool> = LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1));
+    while !*ALONE && asked.elapsed() < LOOK_FOR_ANSWER {
+        match answer.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(TryRecvError::Closed) => return Some(Err(Fault::thread_gone())),
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+        }
+    }
+    None
 }
 
 /// What is left of the deadline, which counts from when the thread picked the job up.

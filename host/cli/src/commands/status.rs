@@ -75,9 +75,15 @@ fn tell(receipt: &Receipt, running: bool) {
                     local.0,
                     local.1
                 );
+                if s.declined > 0 {
+                    say!("          declined {} rounds", s.declined);
+                }
                 if !s.failed.is_empty() {
                     say!("          asked no more: {}: {}", s.failed, s.message);
                 }
+            }
+            if a.shadow_rounds_skipped > 0 {
+                say!("          {} rounds went by while the shadows were busy", a.shadow_rounds_skipped);
             }
             say!("rounds    {} answered, {} by the fallback", a.rounds_answered, receipt.fallback_rounds);
         }
