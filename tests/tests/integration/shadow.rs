@@ -115,3 +115,29 @@ fn an_operator_watches_a_candidate_and_promotes_it() {
     let (code, summary) = running.stop();
     assert_eq!((code, &summary["fallback_rounds"]), (0, &0.into()));
 }
+
+/// What was watched is what goes into service: with its config.
+#[test]
+fn a_promoted_candidate_keeps_its_config() {
+    let sandbox = Sandbox::new();
+    let tried = r#"{ "policy": "consistent-hash", "config": { "balance_factor_percent": 150 } }"#;
+    let other = r#"{ "policy": "consistent-hash", "config": { "balance_factor_percent": 200 } }"#;
+    sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{tried}, {{ "policy": "binding" }}] }}"#));
+    let mut running = Running::start(&sandbox, &[]);
+    running.wait_for("-> bias");
+    let active = || -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(sandbox.path("active.json")).unwrap()).unwrap()
+    };
+    let (code, out, err) = over(&sandbox, &["switch", "consistent-hash"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(active()["config"], serde_json::json!({ "balance_factor_percent": 150 }));
+    assert_eq!(active()["shadow"], serde_json::json!([{ "policy": "binding" }]));
+    // Of two, it cannot tell which is meant.
+    sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{tried}, {other}] }}"#));
+    let (code, out, err) = over(&sandbox, &["switch", "consistent-hash"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains("error[ambiguous-shadow]: consistent-hash is 2 of the shadows: say with --config"), "{err}");
+    assert_eq!(active()["policy"], "bias", "nothing was written");
+    assert_eq!(over(&sandbox, &["switch", "bias", "--config", "{}"]).0, 0);
+    assert_eq!(running.stop().0, 0);
+}

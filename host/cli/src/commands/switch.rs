@@ -16,13 +16,13 @@ use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
 /// itself in its admission probe, when no work flows). Filters, lane, deadline and fallback stay as active.json has
-/// them.
+/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policy-host switch round-robin --plugins plugins.d --config '{}'")]
 pub(crate) struct Switch {
     /// The policy's name.
     policy: String,
-    /// The policy's config, as JSON.
+    /// The policy's config, as JSON [default: its config as a shadow, if it is one, else its defaults].
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
     #[command(flatten)]
@@ -63,7 +63,8 @@ impl Switch {
         Ok(())
     }
 
-    /// The file as it is, with another policy and config; without scores, unless the policy asks them.
+    /// The file as it is, with another policy and config: the one that is given, or that it has as a shadow. Without
+    /// scores, unless the policy asks them.
     fn content(&self, path: &Path) -> Result<String, Failure> {
         let config = match &self.config {
             None => None,
@@ -80,9 +81,20 @@ impl Switch {
             file.remove("scores");
         }
         // A candidate that is promoted is no candidate any more.
+        let mut tried = Vec::new();
         if let Some(shadow) = file.get_mut("shadow").and_then(Value::as_array_mut) {
-            shadow.retain(|candidate| candidate["policy"] != self.policy.as_str());
+            tried.extend(shadow.extract_if(.., |candidate| candidate["policy"] == self.policy.as_str()));
         }
+        let config = match (config, tried.as_slice()) {
+            (Some(config), _) => Some(config),
+            (None, [one]) => one.get("config").cloned(),
+            (None, []) => None,
+            (None, several) => {
+                let n = several.len();
+                let message = format!("{} is {n} of the shadows: say with --config which of them", self.policy);
+                return Err(Failure::new("ambiguous-shadow", message));
+            }
+        };
         file.insert("policy".into(), Value::String(self.policy.clone()));
         match config {
             Some(config) => file.insert("config".into(), config),
