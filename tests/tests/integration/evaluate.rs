@@ -194,6 +194,25 @@ fn wrong_answers_are_counted_and_named() {
     assert_eq!(figure(&result, "hostile", "tasks_unfinished"), 0.0);
 }
 
+/// Figures of a policy that did not answer to the end, or not for all tasks, pass no gate, whatever they are.
+#[test]
+fn a_gate_lets_through_neither_who_was_taken_out_nor_who_left_work_undone() {
+    let (_sandbox, plugins) = plugins(&["fixture_hostile", "policy_tenant_quota"]);
+    let gate = |spec: &str| {
+        let arguments = ["evaluate", "--plugins", &plugins, "--workload", "synthetic:jobs=30", "--seeds", "1"];
+        run(&[&arguments[..], &["--policy", "bias", spec, "--fail-if", "p99_jct_us > 100 * baseline"]].concat())
+    };
+    assert_eq!(gate("round-robin").0, 0);
+    let (code, out, err) = gate(r#"{"policy":"hostile","config":{"bind":"panic","job":"j5"}}"#);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains("error[condition-holds]: hostile was taken out of service in round "), "{err}");
+    assert!(err.contains("[policy-panicked]: its figures are the fallback's"), "{err}");
+    let quota = r#""filters":[{"policy":"tenant-quota","config":{"quotas":{"team-a":0}}}]"#;
+    let (code, out, err) = gate(&format!(r#"{{"policy":"bias",{quota}}}"#));
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains(" left ") && err.contains(" tasks unfinished, the baseline 0"), "{err}");
+}
+
 #[test]
 fn seeds_regenerate_what_is_generated_and_nothing_else() {
     let synthetic = evaluate(&["--workload", "synthetic:jobs=20,seed=5", "--policy", "bias", "--seeds", "2"]);

@@ -12,12 +12,13 @@ use crate::evaluate::workload;
 use crate::sandbox::{Sandbox, workspace};
 
 /// Every section, in order.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "findings",
     "results",
     "differences",
     "completion",
     "slowdown",
+    "groups",
     "load",
     "fairness",
     "executors",

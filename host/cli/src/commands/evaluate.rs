@@ -13,13 +13,19 @@ use policy_sim::evaluate::{Condition, Difference, METRICS, Row};
 use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded, recorded, recording};
 use serde_json::{Value, json};
 
-use crate::commands::cluster::ClusterArgs;
+use crate::commands::cluster::{ClusterArgs, workloads_help};
 use crate::failure::{Failure, print_json};
 use crate::output::OutputFile;
 use crate::say;
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
 use report::Setting;
+
+macro_rules! example {
+    () => {
+        "Example:\n  policy-host evaluate --plugins plugins.d --workload synthetic:jobs=500 --policy bias --policy data-locality \\\n      --seeds 10 --fail-if 'p99_jct_us > 1.05 * baseline' --out report.html"
+    };
+}
 
 /// Runs policies over a workload in virtual time: the same plugin files through the same host as in service, one row a
 /// policy, a random policy and a lower bound beside them.
@@ -36,7 +42,23 @@ use report::Setting;
 /// depend on the machine. A policy that blocks for ever blocks this command.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policy-host evaluate --plugins plugins.d --workload synthetic:jobs=500 --policy bias --policy data-locality \\\n      --seeds 10 --fail-if 'p99_jct_us > 1.05 * baseline' --out report.html"
+    after_help = concat!(example!(), "\n\n--help says more: workloads, figures."),
+    after_long_help = concat!(
+        example!(),
+        "\n\n",
+        workloads_help!(),
+        "\n\nFigures, for --fail-if (means over seeds; a distribution has .mean, .p50, .p95, .p99, .max, and p99_jct_us is jct_us.p99):
+  makespan_us         first submission to last end
+  jct_us              a job's submission to its end
+  queue_wait_us       a task's wait, from when its stage could run; oldest_wait_us: the longest, never started ones too
+  bounded_slowdown    max(1, jct / max(run, 10 s)), run from a job's first start to its end
+  utilisation         vcore time of finished tasks over vcore time that was there
+  locality_bytes_share  of input bytes
+  jain_tenants        Jain's index of vcore time by tenant; jain_contested: while two or more had pending tasks
+  jobs_in_system, busy_vcore_us, wasted_vcore_us, rounds, decision_us (wall time of a round)
+  invalid_bindings (rounds whose answer broke the contract), fallback_rounds, retries, jobs_completed, tasks_completed,
+  tasks_unfinished, tasks_lost, tasks_duplicated, stalled_runs"
+    )
 )]
 pub(crate) struct Evaluate {
     /// The plugin directory. Built-in policies need none.
@@ -62,7 +84,8 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "POLICY")]
     baseline: Option<String>,
     /// Fail (exit 1) when this holds for a policy: figures, numbers, `+ - * /`, comparisons, `&&`, `||`. `baseline` alone
-    /// is the baseline's figure of the same name; `random.FIGURE` and `lower_bound.FIGURE` are the others'.
+    /// is the baseline's figure of the same name; `random.FIGURE` and `lower_bound.FIGURE` are the others'. It then fails
+    /// as well when a policy is taken out of service, or leaves more tasks unfinished than the baseline.
     #[arg(long, value_name = "EXPR")]
     fail_if: Vec<Condition>,
     /// Write what happens as JSON lines: the first policy's first seed; further policies' beside it, as FILE-LABEL.
@@ -103,6 +126,7 @@ impl Evaluate {
             threads: self.threads.map(usize::from),
             draw: self.out.is_some(),
         };
+        OutputFile::claim_any(self.events.as_deref(), "event-log-unwritable")?;
         let csv = OutputFile::claim_any(self.csv.as_deref(), "csv-unwritable")?;
         let report = OutputFile::claim_any(self.out.as_deref(), "report-unwritable")?;
         // The workload first: it is read at once, and a typing error in it is the likeliest.
@@ -153,11 +177,15 @@ impl Evaluate {
         }
     }
 
-    /// The conditions that hold, as sentences.
+    /// The conditions that hold, as sentences. With a condition, what makes a policy's figures worth nothing is one, too:
+    /// that it was taken out of service, or left more undone than the baseline.
     fn broken(&self, view: &View<'_>) -> Vec<String> {
         let rows = &view.results.rows;
         let random = view.random();
         let mut sentences = Vec::new();
+        if !self.fail_if.is_empty() {
+            sentences.extend(view.worthless());
+        }
         for condition in &self.fail_if {
             for (at, row) in rows[..view.compared].iter().enumerate() {
                 if at == view.baseline && condition.needs_baseline() {
@@ -288,6 +316,24 @@ impl View<'_> {
             None => Value::Null,
         };
         row
+    }
+
+    /// Why figures of a policy cannot be compared, as sentences.
+    fn worthless(&self) -> Vec<String> {
+        let unfinished = |at: usize| table::value(&self.results.rows[at], "tasks_unfinished");
+        let mut sentences = Vec::new();
+        for (at, row) in self.results.rows[..self.compared].iter().enumerate() {
+            let label = &row.label;
+            if let Some(fault) = &self.results.faults[at] {
+                let (seed, round, code) = (fault.seed, fault.round, fault.code);
+                sentences.push(format!("{label} was taken out of service in round {round} of seed {seed} [{code}]: its figures are the fallback's from there on"));
+            }
+            if unfinished(at) > unfinished(self.baseline) {
+                let (own, theirs) = (unfinished(at), unfinished(self.baseline));
+                sentences.push(format!("{label} left {own} tasks unfinished, the baseline {theirs}: figures of jobs are of those that ended"));
+            }
+        }
+        sentences
     }
 
     /// Tasks lost or run twice are a bug, whatever the policy.

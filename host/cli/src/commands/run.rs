@@ -14,7 +14,7 @@ use policy_sim::summary::Summary;
 use policy_sim::workload::{Workload, parse_source};
 
 use super::chronicle::Chronicle;
-use super::cluster::ClusterArgs;
+use super::cluster::{ClusterArgs, workloads_help};
 use super::judge;
 use super::placement::{Counted, Placement};
 use super::progress::{StatusLine, line};
@@ -29,7 +29,11 @@ use crate::output::OutputFile;
 /// default one).
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json\n  policy-host run --plugins plugins.d --record run.rec"
+    after_help = "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json\n  policy-host run --plugins plugins.d --record run.rec",
+    after_long_help = concat!(
+        "Example:\n  policy-host run --plugins plugins.d --workload synthetic:jobs=500 --speed 2 --summary run.json\n  policy-host run --plugins plugins.d --record run.rec\n\n",
+        workloads_help!()
+    )
 )]
 pub(crate) struct Run {
     #[command(flatten)]

@@ -205,16 +205,35 @@ impl Node {
         })
     }
 
+    /// How tightly its operator binds.
+    fn binds(&self) -> u8 {
+        match self {
+            Self::Or(..) => 0,
+            Self::And(..) => 1,
+            Self::Compare(..) => 2,
+            Self::Sum('+' | '-', ..) => 3,
+            Self::Sum(..) => 4,
+            Self::Negative(_) => 5,
+            Self::Number(_) | Self::Figure(..) | Self::SameOfBaseline => 6,
+        }
+    }
+
+    /// The text, in parentheses where it would not be read as one part otherwise.
+    fn part(&self, of_at_least: u8) -> String {
+        if self.binds() < of_at_least { format!("({})", self.text()) } else { self.text() }
+    }
+
     fn text(&self) -> String {
+        let (own, tighter) = (self.binds(), self.binds() + 1);
         match self {
             Self::Number(x) => x.to_string(),
             Self::Figure(whose, at) => shown(*whose, *at),
             Self::SameOfBaseline => "baseline".to_owned(),
-            Self::Negative(a) => format!("-{}", a.text()),
-            Self::Sum(operator, a, b) => format!("{} {operator} {}", a.text(), b.text()),
-            Self::Compare(operator, a, b) => format!("{} {operator} {}", a.text(), b.text()),
-            Self::And(a, b) => format!("{} && {}", a.text(), b.text()),
-            Self::Or(a, b) => format!("{} || {}", a.text(), b.text()),
+            Self::Negative(a) => format!("-{}", a.part(own)),
+            Self::Sum(operator, a, b) => format!("{} {operator} {}", a.part(own), b.part(tighter)),
+            Self::Compare(operator, a, b) => format!("{} {operator} {}", a.part(tighter), b.part(tighter)),
+            Self::And(a, b) => format!("{} && {}", a.part(own), b.part(tighter)),
+            Self::Or(a, b) => format!("{} || {}", a.part(own), b.part(tighter)),
         }
     }
 }
@@ -373,6 +392,8 @@ mod tests {
             "mine: `p99_jct_us > 1.05 * baseline` holds: p99_jct_us = 106 > 1.05 * baseline.p99_jct_us = 105"
         );
         assert!(judge("jct_us.p99 >= random.jct_us.p99 / 2 + 6", 106.0).is_some());
+        let told = judge("fallback_rounds > 0 || 100 - (2 - 1) * (makespan_us - 1) <= 1", 1.0).unwrap();
+        assert!(told.contains("100 - (2 - 1) * (makespan_us - 1) = 1 <= 1"), "read as it was written: {told}");
         assert!(judge("jct_us.p99 - lower_bound.p99_jct_us == 56", 106.0).is_some());
         assert!(judge("fallback_rounds > 0 || 2 * (makespan_us - 1) == 198", 1.0).is_some());
         assert!(judge("fallback_rounds > 0 && makespan_us > 0", 1.0).is_none());

@@ -30,7 +30,9 @@ const fn sum(name: &'static str) -> Metric {
 ///
 /// - `makespan_us`: first submission to last end; `jct_us`: a job's submission to its end; `queue_wait_us`: a task's,
 ///   from when its stage could run; `oldest_wait_us`: the longest of them, of tasks that never started too;
-/// - `bounded_slowdown`: `max(1, jct / max(run, 10 s))`, run from a job's first start to its end (Feitelson);
+/// - `bounded_slowdown`: `max(1, jct / max(run, 10 s))`, run from a job's first start to its end (Feitelson). It
+///   takes a job for one that runs as a whole: a policy that starts one task early and the others late looks better by it
+///   than by `jct_us`;
 /// - `utilisation`: vcore time of finished tasks over vcore time that was there; `locality_bytes_share`: of input bytes;
 /// - `jain_tenants`: Jain's index of the vcore time that tenants got in all; `jain_contested`: of the vcores that they
 ///   held while two or more had pending tasks, averaged over that time;

@@ -91,7 +91,11 @@ fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, WorkloadError> {
         match e.into_kind() {
             csv::ErrorKind::Io(source) => unreadable(source),
             csv::ErrorKind::Deserialize { err, .. } => malformed(path, line, err.to_string()),
-            other => malformed(path, line, format!("{other:?}")),
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                malformed(path, line, format!("{len} fields, the line before has {expected_len}"))
+            }
+            csv::ErrorKind::Utf8 { err, .. } => malformed(path, line, err.to_string()),
+            _ => malformed(path, line, "this is not CSV".to_owned()),
         }
     })
 }

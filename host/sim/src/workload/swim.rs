@@ -22,8 +22,8 @@
 //! trace of 2010 is of a much larger cluster (12 million vcore seconds in ten hours): give it 400 vcores, or
 //! `swim:FILE?scale=0.05`, which scales all bytes.
 //!
-//! `OPTIONS` after `?`, joined by `&`: `scale` (a factor for all bytes), `jobs` `jobs` (only the first so many), `tenants`, `block_mib`,
-//! `throughput_mib_per_s`, `startup_ms`, `max_tasks` (a stage).
+//! `OPTIONS` after `?`, joined by `&`: `scale` (a factor for all bytes), `jobs` (only the first so many), `tenants`,
+//! `block_mib`, `reduce_mib`, `throughput_mib_per_s`, `startup_ms`, `max_tasks` (a stage).
 
 use std::fs;
 use std::path::Path;
@@ -104,7 +104,12 @@ impl SwimOptions {
             "throughput_mib_per_s" => self.throughput_mib_per_s = whole(1)?.min(1 << 40),
             "startup_ms" => self.startup_ms = whole(0)?.min(1 << 40),
             "max_tasks" => self.max_tasks = whole(1)?,
-            _ => return Err(format!("unknown key `{key}`")),
+            _ => {
+                return Err(format!(
+                    "unknown key `{key}`; there are: scale, jobs, tenants, block_mib, reduce_mib, throughput_mib_per_s, \
+                     startup_ms, max_tasks"
+                ));
+            }
         }
         Ok(())
     }
@@ -135,8 +140,8 @@ pub fn from_text(
     let mut jobs = Vec::new();
     let rows = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     for (at, line) in rows.take(options.jobs) {
-        let row = Row::parse(line, options.scale).map_err(|reason| WorkloadError::Malformed {
-            place: Place { source: name.to_owned(), line: at as u64 + 1, column: 0 },
+        let row = Row::parse(line, options.scale).map_err(|(column, reason)| WorkloadError::Malformed {
+            place: Place { source: name.to_owned(), line: at as u64 + 1, column },
             reason,
         })?;
         jobs.push(maker.job(&row));
@@ -158,16 +163,20 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn parse(line: &'a str, scale: f64) -> Result<Self, String> {
+    /// A row, or the column and what is wrong there.
+    fn parse(line: &'a str, scale: f64) -> Result<Self, (u64, String)> {
         let fields: Vec<&str> = line.split('\t').map(str::trim).collect();
         let [job, submit, _gap, input, shuffle, output, rest @ ..] = fields.as_slice() else {
-            return Err(format!("{} columns, at least 6 are needed, separated by tabs", fields.len()));
+            let reason = format!("{} fields, at least 6 are needed, separated by tabs", fields.len());
+            return Err((line.len() as u64 + 1, reason));
         };
-        let number =
-            |what: &str, text: &str| text.parse::<u64>().map_err(|_| format!("{what} is `{text}`, not a whole number"));
+        let number = |what: &str, text: &str| {
+            let column = (text.as_ptr().addr() - line.as_ptr().addr()) as u64 + 1;
+            text.parse::<u64>().map_err(|_| (column, format!("{what} is `{text}`, not a whole number")))
+        };
         let bytes = |what: &str, text: &str| {
             let n = number(what, text)?;
-            Ok::<u64, String>(if scale == 1.0 { n } else { (n as f64 * scale).round() as u64 })
+            Ok::<u64, (u64, String)>(if scale == 1.0 { n } else { (n as f64 * scale).round() as u64 })
         };
         Ok(Self {
             job,

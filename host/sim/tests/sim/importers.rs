@@ -57,12 +57,27 @@ fn the_cap_on_tasks_drops_no_work() {
 }
 
 #[test]
-fn rows_of_another_shape_are_refused_with_their_line() {
-    for (row, part) in [("a\t0\t0", "3 columns"), ("a\t0\t0\tmany\t0\t0", "map input bytes is `many`")] {
+fn rows_of_another_shape_are_refused_with_line_and_column() {
+    for (row, told) in [
+        ("a\t0\t0", "t.tsv:2:6: 3 fields, at least 6"),
+        ("a\t0\t0\tmany\t0\t0", "t.tsv:2:7: map input bytes is `many`"),
+        ("a\t 1s\t0\t1\t0\t0", "t.tsv:2:4: submit is `1s`"),
+    ] {
         let error = import(&format!("ok\t0\t0\t1\t1\t1\n{row}\n"), "").unwrap_err();
         assert_eq!(error.code(), "workload-malformed");
-        assert!(error.to_string().starts_with("t.tsv:2: ") && error.to_string().contains(part), "{error}");
+        assert!(error.to_string().starts_with(told), "{error}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let nodes = file("n.csv", "sn,cpu_milli,memory_mib,gpu,model\nn0,4000,1024,0,\n");
+    let head = "name,cpu_milli,memory_mib,qos,creation_time,deletion_time,scheduled_time";
+    let pods = file("p.csv", &format!("{head}\np0,1000,1,LS,0,9,1\np1,1000\n"));
+    let error = parse_source(&format!("openb:{pods},{nodes}"), &ClusterDefaults::default()).unwrap_err().to_string();
+    assert!(error.contains("p.csv:3: 2 fields, the line before has 7"), "{error}");
 }
 
 #[test]

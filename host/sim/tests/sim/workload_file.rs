@@ -155,6 +155,7 @@ fn sources_that_make_no_sense_are_refused() {
         ("openb:pods.csv", "bad-workload-source"),
         ("openb:pods.csv,nodes.csv", "workload-unreadable"),
         ("synthetic:jobs=many", "bad-workload-source"),
+        ("synthetic:job=1", "bad-workload-source"),
     ];
     for (source, code) in cases {
         assert_eq!(parse_source(source, &ClusterDefaults::default()).unwrap_err().code(), code, "{source}");

@@ -262,15 +262,26 @@ fn event_log(file: &Path, at: usize, candidates: &[Candidate]) -> Result<EventLo
     let path: PathBuf = match at {
         0 => file.to_owned(),
         _ => {
-            let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-            let label: String = candidates[at].label.chars().map(plain).collect();
             let mut name = file.as_os_str().to_owned();
-            name.push(format!("-{label}"));
+            name.push(format!("-{}", file_label(candidates, at)));
             name.into()
         }
     };
     let unwritable = |e| Failure::new("event-log-unwritable", format!("{}: {e}", path.display()));
     File::create(&path).map(|f| EventLog::new(BufWriter::with_capacity(1 << 18, f))).map_err(unwritable)
+}
+
+/// A candidate's label as part of a file's name: what a file system may not take is `_`, and what would be long or another
+/// candidate's is cut and numbered.
+fn file_label(candidates: &[Candidate], at: usize) -> String {
+    const LONGEST: usize = 64;
+    let plain = |candidate: &Candidate| -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        candidate.label.chars().map(plain).take(LONGEST).collect()
+    };
+    let label = plain(&candidates[at]);
+    let is_another = candidates.iter().enumerate().any(|(other, c)| other != at && plain(c) == label);
+    if is_another || candidates[at].label.chars().count() > LONGEST { format!("{label}-{at}") } else { label }
 }
 
 /// A host, with a look at who answers.
@@ -324,6 +335,10 @@ impl Binder for Watched<'_> {
             self.note(&plan, number);
         }
         plan
+    }
+
+    fn wants_observations(&self) -> bool {
+        self.host.wants_observations()
     }
 
     fn observe(&self, batch: Vec<Observation>) {

@@ -5,6 +5,7 @@ mod chart;
 mod curves;
 mod figures;
 mod gantt;
+mod groups;
 mod html;
 mod marks;
 mod over_time;

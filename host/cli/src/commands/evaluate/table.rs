@@ -93,6 +93,8 @@ fn differences(view: &View<'_>) {
             let percent = |x: f64| format!("{:+.1} %", 100.0 * x / whole);
             let interval = match interval {
                 None => String::new(),
+                // The same in every seed: nothing was drawn, so there is no chance in it.
+                Some((low, high)) if high - low <= 1e-9 * whole.abs() => String::new(),
                 Some((low, high)) => {
                     let clear = if low > 0.0 || high < 0.0 { " *" } else { "" };
                     format!(" [{}, {}]{clear}", percent(low), percent(high))

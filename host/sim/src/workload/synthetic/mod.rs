@@ -169,7 +169,12 @@ impl SyntheticSpec {
             "zipf" => self.zipf = real(0.0, 100.0)?,
             "input" => self.input = dist(Unit::Bytes)?,
             "pin" => self.pin = real(0.0, 1.0)?,
-            _ => return Err(format!("unknown key `{key}`")),
+            _ => {
+                return Err(format!(
+                    "unknown key `{key}`; there are: jobs, rate, arrivals, seed, tenants, tenant_zipf, priorities, \
+                     stages, tasks, duration, vcores, memory_mib, keys, zipf, input, pin"
+                ));
+            }
         }
         Ok(())
     }

@@ -125,7 +125,7 @@ fn of_size(row: &Row, bin: SizeBin) -> Vec<f64> {
 }
 
 /// Its ends as powers of ten.
-fn size_name(bin: SizeBin) -> String {
+pub(super) fn size_name(bin: SizeBin) -> String {
     let (from, to) = bin.range_vcore_us();
     let shown = |us: u128| match us {
         us if us < 1_000_000 => format!("{} ms", us / 1_000),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::curves::unit_of;
 use super::html::{Cell, Table, text};
 use super::marks::{Mark, fill_definitions};
-use super::{Setting, curves, figures, gantt, over_time};
+use super::{Setting, curves, figures, gantt, groups, over_time};
 use crate::commands::evaluate::View;
 use crate::commands::evaluate::table::{COLUMNS, COMPARED, Shows, time, value};
 
@@ -136,6 +136,7 @@ impl<'a> Page<'a> {
             section("differences", "Differences to the baseline", figures::differences(self)),
             section("completion", "Completion times", curves::completion(self)),
             section("slowdown", "Slowdown by size of job", figures::slowdown(self)),
+            section("groups", "By tenant and by size of job", groups::markup(self)),
             section("load", "Utilisation and queue over time", over_time::load(self)),
             section("fairness", "Fairness over time", over_time::fairness(self)),
             section("executors", "Executors over time", gantt::markup(self)),
@@ -239,6 +240,13 @@ impl<'a> Page<'a> {
             let mut table = Table::new("Mean over seeds, and its 95 % interval below", head(times));
             for (mark, name, row) in rows().chain([(&self.bound, "lower-bound", &results.bound)]) {
                 table.row(named(mark, name), columns(times).map(|c| self.figure_cell(row, c.1)).collect());
+            }
+            if let Some(recorded) = &results.recorded {
+                let name = format!("recorded, under {}", recorded.policy);
+                table.row(
+                    named(&Mark::faint(), &name),
+                    columns(times).map(|c| self.figure_cell(recorded, c.1)).collect(),
+                );
             }
             out.push_str(&table.markup());
         }
