@@ -2,7 +2,7 @@
 //! (`ClusterState::bind_schedulable_tasks`), by turns.
 //!
 //! ```sh
-//! cargo bench --locked -p policy-ballista
+//! cargo bench --locked --bench bind [-- "bias inline no bound 1600"]
 //! ```
 //! One job, one stage, 100 executors. Each turn takes a fresh copy of the job and asks twice: the first round of a stage
 //! reads its plan, the second is what all later ones are like; it finds 10,000 partitions pending, and as many tasks
@@ -28,7 +28,7 @@ use policy_ballista::{Mode, ObservedCluster};
 
 const PENDING: usize = 10_000;
 const EXECUTORS: u32 = 100;
-const TURNS: usize = 100;
+const TURNS: usize = 200;
 /// The first turns warm memory.
 const WARM_UP: usize = 10;
 
@@ -61,6 +61,11 @@ async fn compare(
     per_task: usize,
     vcores: u32,
 ) {
+    let bound = if per_task == 0 { "no bound".to_owned() } else { per_task.to_string() };
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    if !format!("{name} {lane} {bound} {}", EXECUTORS * vcores).contains(&wanted) {
+        return;
+    }
     let active = format!(r#"{{"policy":"{name}","lane":"{lane}","deadline_ms":1000}}"#);
     let adapter = Arc::new(graphs::adapter(&active, Mode::Push).await);
     let stock = InMemoryClusterState::default();
@@ -89,11 +94,10 @@ async fn compare(
         }
     }
     assert_eq!(adapter.counts().fallback_rounds, 0);
-    let per_task = if per_task == 0 { "no bound".to_owned() } else { per_task.to_string() };
     let column = |of: fn(&([f64; 2], [f64; 2])) -> f64| median(rows.iter().map(of).collect()).0;
     let (ratio, low, high) = median(rows.iter().map(|r| r.1[1] / r.0[1]).collect());
     println!(
-        "{name:<12} {lane:<7} {per_task:>10} {:>6} {:>12.1} {:>11.1} {ratio:>6.2}  [{low:.2}, {high:.2}]   {:>12.1} {:>11.1} {:>6.2}",
+        "{name:<12} {lane:<7} {bound:>10} {:>6} {:>12.1} {:>11.1} {ratio:>6.2}  [{low:.2}, {high:.2}]   {:>12.1} {:>11.1} {:>6.2}",
         EXECUTORS * vcores,
         column(|r| r.0[1]),
         column(|r| r.1[1]),

@@ -17,7 +17,7 @@ use policy_plugin_api::assemble::{Clock, RoundBuilder};
 use policy_plugin_api::observe::Observation;
 
 use crate::apply::{Budgets, StageShares, apply};
-use crate::books::Books;
+use crate::books::{Books, Seen};
 use crate::identity::{Cluster, ClusterView};
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
@@ -162,9 +162,10 @@ impl PolicyAdapter {
     }
 
     /// Reports what came to light while a round was collected, and who came and went.
-    fn observe(&self, mut batch: Vec<Observation>, now_us: u64) {
-        let changes = self.view.take_changes().into_iter();
-        batch.extend(changes.map(|(kind, uid)| Observation::new(kind, uid, now_us)));
+    fn observe(&self, seen: Seen, now_us: u64) {
+        let changes = self.view.take_changes();
+        let Some(mut batch) = seen.into_batch() else { return };
+        batch.extend(changes.into_iter().map(|(kind, uid)| Observation::new(kind, uid, now_us)));
         if !batch.is_empty() {
             self.host.observe(batch);
         }
@@ -215,7 +216,7 @@ impl PolicyAdapter {
         for pass in 0..2 {
             budgets.free_rows(&mut desk.free);
             let now_us = unix_us();
-            let mut seen = Vec::new();
+            let mut seen = Seen::new(self.host.wants_observations());
             let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
             let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
             self.observe(seen, now_us);
@@ -241,51 +242,55 @@ impl PolicyAdapter {
 
     /// The budgets in the cluster of this moment, with everybody in it who has one.
     fn placed<'b>(&self, rows: Vec<&'b mut AvailableVcores>) -> Budgets<'b> {
-        let mut cluster = self.view.cluster();
-        let unknown = rows.iter().filter(|row| cluster.place(&row.executor_id).is_none());
-        let mut unknown = unknown.map(|row| self.view.learn(&row.executor_id, row.vcores)).peekable();
-        if unknown.peek().is_some() {
-            unknown.for_each(drop);
-            cluster = self.view.cluster();
+        let (budgets, strangers) = Budgets::new(rows, self.view.cluster());
+        if strangers.is_empty() {
+            return budgets;
         }
-        Budgets::new(rows, cluster)
+        strangers.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
+        Budgets::new(budgets.into_rows().chain(strangers), self.view.cluster()).0
     }
 
+    /// One executor asks. What was kept for it and what is decided now are given to Ballista together and at last, so
+    /// that a caller who gives up before leaves no task bound that nobody was told of.
     async fn pull(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
         let mut desk = self.desk.lock().await;
         let desk = &mut *desk;
-        let now = Instant::now();
         let Some((asking, free)) = budgets.iter().next().map(|row| (self.view.uid(&row.executor_id), row.vcores))
         else {
             return Vec::new();
         };
-        for late in desk.reservations.expire(now) {
-            self.view.distrust(late);
+        // It may have waited for its turn, and others may have thought that it was gone.
+        budgets.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
+        for late in desk.reservations.expire(Instant::now()) {
+            if late != asking {
+                self.view.distrust(late);
+            }
         }
         if free == 0 {
             return Vec::new();
         }
-        let kept = desk.reservations.take(asking);
-        let mut bound = self.carry_out(desk, kept, budgets).await.tasks;
+        let kept: u32 = desk.reservations.vcores().filter(|(executor, _)| *executor == asking).map(|(_, v)| v).sum();
+        let decided = if kept < free { self.plan_for(desk, asking, budgets, jobs).await } else { Vec::new() };
+        let mut mine = desk.reservations.take(asking);
+        mine.extend(decided);
+        // The stages of a job one after another: its lock is taken once.
+        mine.sort_by(|a, b| (&a.stage.job, a.stage.stage_id).cmp(&(&b.stage.job, b.stage.stage_id)));
+        let bound = self.carry_out(desk, mine, budgets).await.tasks;
         for (executor, task) in &bound {
             self.view.spend(executor, task.vcores_consumed);
-        }
-        if budgets.free() > 0 {
-            let bound_now = self.plan_for(desk, asking, budgets, jobs, now).await;
-            bound.extend(bound_now);
         }
         bound
     }
 
-    /// Plans for the whole cluster; gives the asking executor its part and keeps the rest.
+    /// Plans for the whole cluster, around what is kept for somebody; returns the asking executor's part and keeps the
+    /// rest.
     async fn plan_for(
         &self,
         desk: &mut Desk,
         asking: ExecutorUid,
-        budgets: &mut Budgets<'_>,
+        budgets: &Budgets<'_>,
         jobs: &HashMap<JobId, JobInfoCache>,
-        now: Instant,
-    ) -> Vec<BoundTask> {
+    ) -> Vec<StageShares> {
         let cluster = budgets.cluster().clone();
         self.view.free(&cluster, &mut desk.free);
         for (executor, vcores) in desk.reservations.vcores() {
@@ -295,26 +300,22 @@ impl PolicyAdapter {
             }
         }
         let now_us = unix_us();
-        let mut seen = Vec::new();
+        let mut seen = Seen::new(self.host.wants_observations());
         let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
         let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
         self.observe(seen, now_us);
         let free: u64 = desk.free.iter().map(|&row| u64::from(row)).sum();
         let only_repeats = snapshot.has_repeats && snapshot.pending > free;
         let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
-        let mut mine = Vec::new();
-        for StageShares { stage, shares } in decided {
+        let (mut mine, now) = (Vec::new(), Instant::now());
+        for StageShares { stage, shares, .. } in decided {
             let (own, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|s| s.executor == asking);
             if !own.is_empty() {
-                mine.push(StageShares { stage: stage.clone(), shares: own });
+                mine.push(StageShares { stage: stage.clone(), shares: own, run: None });
             }
-            desk.reservations.keep(StageShares { stage, shares: others }, now);
+            desk.reservations.keep(StageShares { stage, shares: others, run: None }, now);
         }
-        let bound = self.carry_out(desk, mine, budgets).await.tasks;
-        for (executor, task) in &bound {
-            self.view.spend(executor, task.vcores_consumed);
-        }
-        bound
+        mine
     }
 }
 

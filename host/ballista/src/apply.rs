@@ -24,6 +24,7 @@ use policy_plugin_api::ExecutorUid;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::identity::Cluster;
+use crate::queue::Run;
 
 /// Whether the stage must go as one task: somewhere below its root it brings all partitions together.
 pub(crate) fn is_collapse(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -83,6 +84,16 @@ pub(crate) struct Share {
 pub(crate) struct StageShares {
     pub(crate) stage: StageRef,
     pub(crate) shares: Vec<Share>,
+    /// All that the shares name, when that is one run of partitions, each once.
+    pub(crate) run: Option<Run>,
+}
+
+/// Partitions that left a stage's queue.
+pub(crate) enum Taken {
+    /// From its front, one after another.
+    Run(Run),
+    /// In the queue's order.
+    These(Vec<usize>),
 }
 
 /// What became of a decision about one stage.
@@ -95,7 +106,7 @@ pub(crate) struct Applied {
     /// The executor of each new task.
     pub(crate) executors: Vec<ExecutorUid>,
     /// The partitions that left the stage's queue, if the rest of it is as it was.
-    pub(crate) taken: Option<Vec<usize>>,
+    pub(crate) taken: Option<Taken>,
     /// How many of the tasks that the policy saw were bound.
     pub(crate) bound: u64,
 }
@@ -107,16 +118,26 @@ pub(crate) struct Budgets<'b> {
 }
 
 impl<'b> Budgets<'b> {
-    /// Rows of executors that are not in the cluster are left out.
-    pub(crate) fn new(given: Vec<&'b mut AvailableVcores>, cluster: Cluster) -> Self {
+    /// Rows of executors that are not in the cluster are given back.
+    pub(crate) fn new(
+        given: impl IntoIterator<Item = &'b mut AvailableVcores>,
+        cluster: Cluster,
+    ) -> (Self, Vec<&'b mut AvailableVcores>) {
         let mut rows: Vec<Option<&mut AvailableVcores>> = Vec::new();
         rows.resize_with(cluster.roster.len(), || None);
+        let mut strangers = Vec::new();
         for row in given {
-            if let Some(place) = cluster.place(&row.executor_id) {
-                rows[place] = Some(row);
+            match cluster.place(&row.executor_id) {
+                Some(place) => rows[place] = Some(row),
+                None => strangers.push(row),
             }
         }
-        Self { cluster, rows }
+        (Self { cluster, rows }, strangers)
+    }
+
+    /// The rows, to be placed anew.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = &'b mut AvailableVcores> {
+        self.rows.into_iter().flatten()
     }
 
     /// The executors that the rows are of.
@@ -171,7 +192,7 @@ fn apply_stage(
     if !matches!(graph.status().status, Some(job_status::Status::Running(_))) {
         return None;
     }
-    let StageShares { stage: of, shares } = decided;
+    let StageShares { stage: of, shares, run } = decided;
     let others: Vec<usize> = graph.running_stages().into_iter().filter(|&id| id != of.stage_id).collect();
     let session_id = graph.session_id().to_owned();
     let stage = graph.fetch_running_stage(&others).filter(|s| of.is_still(s))?;
@@ -196,11 +217,32 @@ fn apply_stage(
         }
         return Some(applied);
     }
-    let mut drawn = draw(&mut stage.stage.pending, &shares);
     let named: usize = shares.iter().map(|s| s.partitions.len()).sum();
     let most = named.min(shares.len() + named / of.partitions_per_task);
     stage.stage.task_infos.reserve(most);
     stage.bound.reserve(most);
+    let mut start = |stage: &mut Starting<'_>, budget: &mut AvailableVcores, share: ExecutorUid, taken: Vec<usize>| {
+        applied.bound += taken.len() as u64;
+        let tasks = taken.len().div_ceil(of.partitions_per_task);
+        applied.executors.extend(std::iter::repeat_n(share, tasks));
+        if tasks == 1 {
+            let cost = taken.len() as u32;
+            stage.start(budget, taken, cost);
+        } else {
+            taken.chunks(of.partitions_per_task).for_each(|c| stage.start(budget, c.to_vec(), c.len() as u32));
+        }
+    };
+    let mut drawn = match draw_run(&mut stage.stage.pending, &shares, run, budgets) {
+        Ok(run) => {
+            for Share { executor, partitions } in shares {
+                let Some(budget) = budgets.get(executor) else { continue };
+                start(&mut stage, budget, executor, partitions);
+            }
+            applied.taken = Some(Taken::Run(run));
+            return Some(applied);
+        }
+        Err(front) => draw(&mut stage.stage.pending, &shares, front),
+    };
     for Share { executor, mut partitions } in shares {
         let Some(budget) = budgets.get(executor) else { continue };
         let mut room = budget.vcores as usize;
@@ -210,24 +252,40 @@ fn apply_stage(
                 true
             }
         });
-        applied.bound += partitions.len() as u64;
-        let tasks = partitions.len().div_ceil(of.partitions_per_task);
-        applied.executors.extend(std::iter::repeat_n(executor, tasks));
-        if tasks == 1 {
-            let cost = partitions.len() as u32;
-            stage.start(budget, partitions, cost);
-        } else {
-            partitions.chunks(of.partitions_per_task).for_each(|c| stage.start(budget, c.to_vec(), c.len() as u32));
-        }
+        start(&mut stage, budget, executor, partitions);
     }
-    applied.taken = drawn.settle(&mut stage.stage.pending);
+    applied.taken = drawn.settle(&mut stage.stage.pending).map(Taken::These);
     Some(applied)
+}
+
+/// Draws a run, when it is the front of the queue and there is room for all of it: nothing can be left over then. Else
+/// what was drawn in looking. Costs O(what is named).
+fn draw_run(
+    pending: &mut PendingPartitions,
+    shares: &[Share],
+    run: Option<Run>,
+    budgets: &mut Budgets<'_>,
+) -> Result<Run, Vec<usize>> {
+    let Some((first, length)) = run else { return Err(Vec::new()) };
+    debug_assert!(
+        shares.iter().enumerate().all(|(i, s)| shares[..i].iter().all(|other| other.executor != s.executor)),
+        "one share an executor: room is looked at share by share"
+    );
+    let fits = |share: &Share| budgets.get(share.executor).is_some_and(|b| b.vcores as usize >= share.partitions.len());
+    if !shares.iter().all(fits) {
+        return Err(Vec::new());
+    }
+    let front = pending.next_slice(length as usize);
+    let is_run = front.len() == length as usize && front.iter().zip(first as usize..).all(|(&p, named)| p == named);
+    if is_run { Ok((first, length)) } else { Err(front) }
 }
 
 /// Partitions taken out of a stage's queue, in its order, until they are bound or put back.
 struct Drawn {
     order: Vec<usize>,
     held: Vec<bool>,
+    /// Whether all that was named was there.
+    complete: bool,
 }
 
 impl Drawn {
@@ -235,20 +293,21 @@ impl Drawn {
         self.held.get_mut(partition).is_some_and(std::mem::take)
     }
 
-    /// Puts back what was not taken. Returns what was, unless something was put back: the queue's order has changed then.
+    /// Puts back what was not taken. Returns what was, unless something was put back or had not been there: the queue is
+    /// not then what it was thought to be.
     fn settle(self, pending: &mut PendingPartitions) -> Option<Vec<usize>> {
         let held = self.held;
         if !self.order.iter().any(|&p| held[p]) {
-            return Some(self.order);
+            return self.complete.then_some(self.order);
         }
         pending.reschedule(self.order.into_iter().filter(|&p| held[p]));
         None
     }
 }
 
-/// Draws what `shares` name, as far as it is pending. Costs O(what is named) when that is the front of the queue,
-/// otherwise O(pending).
-fn draw(pending: &mut PendingPartitions, shares: &[Share]) -> Drawn {
+/// Draws what `shares` name, as far as it is pending; `order` has been drawn already. Costs O(what is named) when that is
+/// the front of the queue, otherwise O(pending).
+fn draw(pending: &mut PendingPartitions, shares: &[Share], mut order: Vec<usize>) -> Drawn {
     let mut named = vec![false; pending.total_partitions()];
     let mut count = 0;
     for &partition in shares.iter().flat_map(|s| &s.partitions) {
@@ -256,7 +315,7 @@ fn draw(pending: &mut PendingPartitions, shares: &[Share]) -> Drawn {
             count += usize::from(!std::mem::replace(mark, true));
         }
     }
-    let mut order = pending.next_slice(count);
+    order.extend(pending.next_slice(count.saturating_sub(order.len())));
     if !order.iter().all(|&p| named[p]) {
         order.extend(pending.next_slice(usize::MAX));
         let (drawn, rest): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&p| named[p]);
@@ -265,7 +324,7 @@ fn draw(pending: &mut PendingPartitions, shares: &[Share]) -> Drawn {
     }
     named.fill(false);
     order.iter().for_each(|&p| named[p] = true);
-    Drawn { order, held: named }
+    Drawn { complete: order.len() == count, order, held: named }
 }
 
 /// A stage whose tasks are being started.
@@ -319,7 +378,7 @@ mod tests {
             pending.next_slice(1);
             pending.reschedule([5]);
             let before = pending.clone().next_slice(usize::MAX);
-            let drawn = draw(&mut pending, &[share(&wanted)]);
+            let drawn = draw(&mut pending, &[share(&wanted)], Vec::new());
             assert_eq!(pending.remaining() + drawn.order.len(), before.len());
             drawn.settle(&mut pending);
             let mut after = pending.next_slice(usize::MAX);
@@ -330,10 +389,27 @@ mod tests {
         }
     }
 
+    /// What was drawn in looking for a run is drawn; what is named and not there is told by the queue being unknown.
+    #[test]
+    fn what_was_drawn_in_looking_is_not_lost() {
+        let mut pending = PendingPartitions::new(6);
+        let front = pending.next_slice(3);
+        let mut drawn = draw(&mut pending, &[share(&[1, 2, 3])], front);
+        assert!(drawn.take(1) && drawn.take(2) && drawn.take(3) && !drawn.take(0));
+        assert_eq!(drawn.settle(&mut pending), Some(vec![1, 2, 3]));
+        assert_eq!(pending.next_slice(usize::MAX), [0, 4, 5]);
+        let mut pending = PendingPartitions::new(3);
+        pending.next_slice(1);
+        let mut drawn = draw(&mut pending, &[share(&[0, 1])], Vec::new());
+        assert!(drawn.take(1) && !drawn.take(0));
+        assert_eq!(drawn.settle(&mut pending), None, "0 was named and is not pending");
+        assert_eq!(pending.next_slice(usize::MAX), [2]);
+    }
+
     #[test]
     fn a_partition_is_taken_once() {
         let mut pending = PendingPartitions::new(4);
-        let mut drawn = draw(&mut pending, &[share(&[2, 3]), share(&[3])]);
+        let mut drawn = draw(&mut pending, &[share(&[2, 3]), share(&[3])], Vec::new());
         assert!(drawn.take(3) && !drawn.take(3) && !drawn.take(0) && !drawn.take(99));
         drawn.settle(&mut pending);
         assert_eq!(pending.next_slice(usize::MAX), [2, 0, 1]);

@@ -6,20 +6,33 @@ use std::sync::Arc;
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
-use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
+use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage, TaskInfo};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::SessionConfig;
 use policy_plugin_api::ExecutorUid;
 use policy_plugin_api::assemble::{StageTasks, TaskSpec};
 use policy_plugin_api::observe::{Observation, ObservationKind};
 use tokio::sync::RwLock;
 
-use crate::apply::{Applied, is_collapse, partitions_per_task};
+use crate::apply::{Applied, Taken, is_collapse, partitions_per_task};
 use crate::identity::ClusterView;
 use crate::locality;
 use crate::queue::Queue;
 use crate::settings::JobSettings;
+
+/// What happened to tasks since the last round, where somebody wants to know.
+pub(crate) struct Seen(Option<Vec<Observation>>);
+
+impl Seen {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self(wanted.then(Vec::new))
+    }
+
+    /// What was seen; `None` when nobody wanted to know.
+    pub(crate) fn into_batch(self) -> Option<Vec<Observation>> {
+        self.0
+    }
+}
 
 /// All jobs that are running, or were in the last round.
 #[derive(Default)]
@@ -87,7 +100,8 @@ impl Books {
         let stage = job.and_then(|job| job.stages.get_mut(&applied.stage_id));
         let Some(stage) = stage.filter(|stage| stage.attempt == applied.attempt) else { return };
         match applied.taken {
-            Some(taken) => stage.queue.took(taken),
+            Some(Taken::Run(run)) => stage.queue.took_run(run),
+            Some(Taken::These(partitions)) => stage.queue.took(partitions),
             None => stage.queue.forget(),
         }
         if stage.known == applied.first_task {
@@ -107,7 +121,7 @@ impl Books {
         running: &HashMap<JobId, JobInfoCache>,
         now_us: u64,
         view: &ClusterView,
-        out: &mut Vec<Observation>,
+        out: &mut Seen,
     ) {
         if self.jobs.len() == running.len() && self.jobs.keys().all(|id| running.contains_key(id)) {
             return;
@@ -126,7 +140,7 @@ impl JobBook {
         graph: &dyn ExecutionGraph,
         now_us: u64,
         view: &ClusterView,
-        out: &mut Vec<Observation>,
+        out: &mut Seen,
     ) {
         let (key, stages) = (self.key, graph.stages());
         self.stages.retain(|id, book| {
@@ -145,28 +159,27 @@ impl JobBook {
 }
 
 impl StageBook {
-    /// Opens the book of a stage attempt. Costs O(plan nodes + shuffle locations).
-    pub(crate) fn open(
-        attempt: usize,
-        plan: &Arc<dyn ExecutionPlan>,
-        partitions: usize,
-        config: &SessionConfig,
-        since_us: u64,
-        view: &ClusterView,
-    ) -> Self {
-        let collapse = is_collapse(plan);
-        let specs = view.with_uids(|uids| locality::tasks(plan, partitions, collapse, uids));
+    /// Opens the book of a stage attempt. Tasks that it has already, as a stage that runs once more, are known. Costs
+    /// O(plan nodes + shuffle locations + tasks).
+    pub(crate) fn open(stage: &RunningStage, since_us: u64, view: &ClusterView) -> Self {
+        let collapse = is_collapse(&stage.plan);
+        let specs = view.with_uids(|uids| locality::tasks(&stage.plan, stage.partitions, collapse, uids));
+        let running = |(task, info): (usize, &TaskInfo)| match &info.task_status {
+            task_status::Status::Running(on) => Some((task, view.uid(&on.executor_id))),
+            _ => None,
+        };
+        let open: Vec<_> = stage.task_infos.iter().enumerate().filter_map(running).collect();
         Self {
-            attempt,
-            plan: Arc::clone(plan),
+            attempt: stage.stage_attempt_num,
+            plan: Arc::clone(&stage.plan),
             tasks: StageTasks::new(&specs),
             collapse,
-            partitions_per_task: partitions_per_task(config),
+            partitions_per_task: partitions_per_task(&stage.session_config),
             queue: Queue::default(),
             specs,
-            known: 0,
-            open: Vec::new(),
-            told: 0,
+            known: stage.task_infos.len(),
+            told: open.len(),
+            open,
             since_us,
         }
     }
@@ -190,7 +203,7 @@ impl StageBook {
         infos: &[TaskInfo],
         now_us: u64,
         view: &ClusterView,
-        out: &mut Vec<Observation>,
+        out: &mut Seen,
     ) -> Running {
         for (task, info) in infos.iter().enumerate().skip(self.known) {
             let executor = match &info.task_status {
@@ -239,21 +252,22 @@ impl StageBook {
         uid: ExecutorUid,
         info: &TaskInfo,
         now_us: u64,
-        out: &mut Vec<Observation>,
+        out: &mut Seen,
     ) {
+        let Some(out) = &mut out.0 else { return };
         let whole = [0];
         let tasks: &[usize] = if self.collapse { &whole } else { &info.global_input_partition_ids };
-        for &task in tasks {
-            let holders = self.specs.get(task).map_or(&[][..], |s| &s.holders);
-            let local = holders.iter().filter(|h| h.0 == uid).map(|h| h.1).sum::<u64>();
-            let all = holders.iter().map(|h| h.1).sum::<u64>();
-            let mut seen = Observation::new(kind, uid, now_us);
-            (seen.job_key, seen.stage_number, seen.task) = (job_key, stage_id as u32, task as u32);
-            seen.duration_us = micros(info.end_exec_time.saturating_sub(info.start_exec_time));
-            seen.queue_wait_us = micros(info.scheduled_time).saturating_sub(self.since_us);
-            (seen.local_bytes, seen.remote_bytes) = (local, all - local);
-            out.push(seen);
-        }
+        let mut of_task = Observation::new(kind, uid, now_us);
+        (of_task.job_key, of_task.stage_number) = (job_key, stage_id as u32);
+        of_task.duration_us = micros(info.end_exec_time.saturating_sub(info.start_exec_time));
+        of_task.queue_wait_us = micros(info.scheduled_time).saturating_sub(self.since_us);
+        out.extend(tasks.iter().map(|&task| {
+            let mut seen = Observation { task: task as u32, ..of_task };
+            for &(holder, bytes) in self.specs.get(task).map_or(&[][..], |s| &s.holders) {
+                *if holder == uid { &mut seen.local_bytes } else { &mut seen.remote_bytes } += bytes;
+            }
+            seen
+        }));
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use policy_plugin_api::assemble::{ExecutorSpec, Roster, UidTable};
 use policy_plugin_api::observe::ObservationKind;
 use policy_plugin_api::{ExecutorId, ExecutorUid};
@@ -41,7 +42,7 @@ struct Executor {
 pub(crate) struct Cluster {
     pub(crate) roster: Arc<Roster>,
     position_of_uid: Arc<[u32]>,
-    position_of_name: Arc<HashMap<String, usize>>,
+    position_of_name: Arc<HashMap<String, usize, RandomState>>,
 }
 
 impl Cluster {

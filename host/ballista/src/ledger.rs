@@ -13,12 +13,13 @@ use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
+use foldhash::fast::RandomState;
 
 use crate::limits::MISSING_FOR;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    rows: HashMap<String, Row>,
+    rows: HashMap<String, Row, RandomState>,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub const REOFFER_AFTER: Duration = Duration::from_millis(25);
 /// The longest wait between two such offers: it doubles with every round that binds nothing.
 pub const REOFFER_AFTER_AT_MOST: Duration = Duration::from_secs(1);
+/// After so many of these offers in a row that bound nothing, some seven seconds, the log says that work waits though
+/// vcores are free.
+pub const REOFFERS_BEFORE_WARNING: u32 = 12;
 /// Pull mode: how long partitions are kept for the executor that the policy chose. Past it they are pending again, and
 /// the executor counts as full until it asks again.
 pub const RESERVED_FOR: Duration = Duration::from_secs(1);

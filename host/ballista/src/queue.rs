@@ -23,24 +23,44 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Follows Ballista's queue. `untouched`: no task of the stage was ever started. Costs O(1) when nothing was put
-    /// back since the last look, otherwise O(pending).
-    pub(crate) fn follow(&mut self, pending: &PendingPartitions, untouched: bool) {
+    /// Follows Ballista's queue. `started`: the partitions of all tasks of the stage so far; those of them that are
+    /// pending must be repeated. Costs O(1) when nothing was put back since the last look, otherwise O(partitions).
+    pub(crate) fn follow(&mut self, pending: &PendingPartitions, started: impl Iterator<Item = usize>) {
         let remaining = pending.remaining();
         if self.length == Some(remaining) {
             return;
         }
         self.repeats.clear();
-        if untouched && remaining == pending.total_partitions() {
+        let mut started = started.peekable();
+        if started.peek().is_none() && remaining == pending.total_partitions() {
             self.runs = vec![(0, remaining as u32)];
         } else {
             let mut queue = pending.clone().next_slice(usize::MAX);
-            self.repeats.extend(queue[..repeats(&queue)].iter().map(|&p| p as u32));
-            self.repeats.sort_unstable();
             queue.sort_unstable();
+            // Ballista does not make sure that a partition is put back once only.
+            queue.dedup();
+            let mut was_started = vec![false; pending.total_partitions()];
+            for partition in started {
+                if let Some(mark) = was_started.get_mut(partition) {
+                    *mark = true;
+                }
+            }
+            let repeated = queue.iter().filter(|&&p| was_started.get(p) == Some(&true));
+            self.repeats.extend(repeated.map(|&p| p as u32));
             self.runs = runs(queue.into_iter().map(|p| p as u32));
         }
         self.length = Some(remaining);
+    }
+
+    /// A run from the front of Ballista's queue is no longer in it.
+    pub(crate) fn took_run(&mut self, (first, length): Run) {
+        match self.runs.first_mut() {
+            Some(front) if front.0 == first && front.1 > length && self.repeats.is_empty() => {
+                *front = (first + length, front.1 - length);
+                self.length = self.length.and_then(|before| before.checked_sub(length as usize));
+            }
+            _ => self.took((first as usize..).take(length as usize).collect()),
+        }
     }
 
     /// These partitions, in any order, are no longer in Ballista's queue; the rest of it is as it was.
@@ -108,11 +128,6 @@ impl Queue {
     }
 }
 
-/// How many partitions at the front of a queue were put there to be repeated: those before its last ascending part.
-fn repeats(queue: &[usize]) -> usize {
-    queue.windows(2).rposition(|pair| pair[0] > pair[1]).map_or(0, |at| at + 1)
-}
-
 fn runs(ascending: impl Iterator<Item = u32>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for partition in ascending {
@@ -134,31 +149,33 @@ mod tests {
         pending
     }
 
-    fn seen(pending: &PendingPartitions) -> (Vec<Run>, Vec<u32>) {
+    fn seen(pending: &PendingPartitions, started: &[usize]) -> (Vec<Run>, Vec<u32>) {
         let mut mirror = Queue::default();
-        mirror.follow(pending, false);
+        mirror.follow(pending, started.iter().copied());
         (mirror.runs, mirror.repeats)
     }
 
     #[test]
     fn queues_become_runs_and_repeats_are_told_apart() {
-        assert_eq!(seen(&queue(&[0, 1, 2, 5, 7, 8])), (vec![(0, 3), (5, 1), (7, 2)], vec![]));
-        assert_eq!(seen(&queue(&[7, 2, 3, 4, 8])), (vec![(2, 3), (7, 2)], vec![7]));
-        assert_eq!(seen(&queue(&[9, 4, 7, 5, 6])).1, [4, 7, 9]);
-        assert_eq!((seen(&queue(&[])), seen(&queue(&[3]))), ((vec![], vec![]), (vec![(3, 1)], vec![])));
+        assert_eq!(seen(&queue(&[0, 1, 2, 5, 7, 8]), &[3, 4, 6]), (vec![(0, 3), (5, 1), (7, 2)], vec![]));
+        assert_eq!(seen(&queue(&[7, 2, 3, 4, 8]), &[0, 1, 7]), (vec![(2, 3), (7, 2)], vec![7]));
+        // In ascending order, too, as when the first tasks of a stage failed.
+        assert_eq!(seen(&queue(&[0, 1, 2, 3]), &[1, 0]).1, [0, 1]);
+        assert_eq!(seen(&queue(&[5, 5, 6]), &[5]), (vec![(5, 2)], vec![5]), "put back twice is pending once");
+        assert_eq!((seen(&queue(&[]), &[]), seen(&queue(&[3]), &[])), ((vec![], vec![]), (vec![(3, 1)], vec![])));
     }
 
     #[test]
     fn an_untouched_stage_is_one_run_and_only_then() {
         let (mut fresh, mut again) = (Queue::default(), Queue::default());
-        fresh.follow(&PendingPartitions::new(9), true);
+        fresh.follow(&PendingPartitions::new(9), std::iter::empty());
         assert_eq!((fresh.runs(), fresh.len()), (&[(0, 9)][..], 9));
-        // Everything was taken and came back: the order tells what must be repeated.
+        // Everything was taken and came back.
         let mut pending = PendingPartitions::new(3);
         let all = pending.next_slice(3);
         pending.reschedule(all.into_iter().rev());
-        again.follow(&pending, false);
-        assert_eq!((again.runs(), again.repeats()), (&[(0, 3)][..], vec![(1, 2)]));
+        again.follow(&pending, 0..3);
+        assert_eq!((again.runs(), again.repeats()), (&[(0, 3)][..], vec![(0, 3)]));
     }
 
     /// Takes and puts back at random; the mirror must be what a copy shows.
@@ -170,13 +187,12 @@ mod tests {
             (state >> 33) as usize % below.max(1)
         };
         let mut pending = PendingPartitions::new(200);
-        let (mut mirror, mut taken) = (Queue::default(), Vec::new());
+        let (mut mirror, mut taken, mut started) = (Queue::default(), Vec::new(), Vec::new());
         for step in 0..2_000 {
-            mirror.follow(&pending, taken.is_empty() && step == 0);
-            let (runs, repeats) = seen(&pending);
+            mirror.follow(&pending, started.iter().copied());
+            let (runs, repeats) = seen(&pending, &started);
             assert_eq!((&mirror.runs, mirror.len() as usize), (&runs, pending.remaining()), "step {step}");
-            // What is left of a queue no longer shows all that came first in it; the mirror remembers.
-            assert!(repeats.iter().all(|p| mirror.repeats.contains(p)), "step {step}");
+            assert_eq!(mirror.repeats, repeats, "step {step}");
             if random(4) == 0 {
                 let from = random(taken.len() + 1);
                 pending.reschedule(taken.split_off(from));
@@ -186,7 +202,22 @@ mod tests {
                 let (out, rest): (Vec<usize>, Vec<usize>) = all.into_iter().partition(|_| random(8) == 0);
                 pending.reschedule(rest);
                 taken.extend(&out);
+                started.extend(&out);
                 mirror.took(out);
+            }
+            // A run from the front, where there is one.
+            if random(4) == 0
+                && let Some(&(first, length)) = mirror.runs.first()
+            {
+                let length = 1 + random(length as usize) as u32;
+                let front = pending.next_slice(length as usize);
+                if front.iter().zip(first as usize..).all(|(&p, named)| p == named) {
+                    mirror.took_run((first, length));
+                } else {
+                    mirror.took(front.clone());
+                }
+                started.extend(&front);
+                taken.extend(front);
             }
         }
     }

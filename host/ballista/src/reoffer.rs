@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify as Bell;
 
-use crate::limits::{REOFFER_AFTER, REOFFER_AFTER_AT_MOST};
+use crate::limits::{REOFFER_AFTER, REOFFER_AFTER_AT_MOST, REOFFERS_BEFORE_WARNING};
 
 /// Wishes for another offer; [`crate::serve`] carries them out.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Reoffers {
 struct Wish {
     executor: String,
     after: Duration,
+    /// Offers in a row that bound nothing.
+    fruitless: u32,
 }
 
 impl Reoffers {
@@ -31,13 +33,18 @@ impl Reoffers {
         } else {
             (wish.after * 2).min(REOFFER_AFTER_AT_MOST)
         };
+        wish.fruitless = if bound_something { 0 } else { wish.fruitless.saturating_add(1) };
+        if wish.fruitless == REOFFERS_BEFORE_WARNING {
+            tracing::warn!(executor, "tasks wait though vcores are free: the policy binds none of them");
+        }
         drop(wish);
         self.bell.notify_one();
     }
 
     /// A round left nothing to wait for.
     pub(crate) fn reset(&self) {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner).after = Duration::ZERO;
+        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+        (wish.after, wish.fruitless) = (Duration::ZERO, 0);
     }
 
     /// Waits until an offer is due; returns an executor to make it for.

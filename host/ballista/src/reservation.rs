@@ -36,16 +36,15 @@ impl Reservations {
     pub(crate) fn keep(&mut self, shares: StageShares, now: Instant) {
         for share in shares.shares {
             let stage = shares.stage.clone();
-            self.kept.push(Kept { shares: StageShares { stage, shares: vec![share] }, until: now + RESERVED_FOR });
+            let shares = StageShares { stage, shares: vec![share], run: None };
+            self.kept.push(Kept { shares, until: now + RESERVED_FOR });
         }
     }
 
     /// What is kept for an executor.
     pub(crate) fn take(&mut self, executor: ExecutorUid) -> Vec<StageShares> {
         let mine = |k: &mut Kept| k.share().executor == executor;
-        let mut taken: Vec<StageShares> = self.kept.extract_if(.., mine).map(|k| k.shares).collect();
-        taken.sort_by(|a, b| (&a.stage.job, a.stage.stage_id).cmp(&(&b.stage.job, b.stage.stage_id)));
-        taken
+        self.kept.extract_if(.., mine).map(|k| k.shares).collect()
     }
 
     /// Gives up what was not fetched in time, and names the executors.

@@ -12,12 +12,11 @@ use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphB
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_plugin_api::assemble::{Clock, JobRow, Round, RoundBuilder, StageRow, StageTasks};
-use policy_plugin_api::observe::Observation;
 use policy_plugin_api::{BoundTask, ExecutorId, ExecutorUid, TenantId};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::apply::{Share, StageRef, StageShares};
-use crate::books::{Books, JobBook, StageBook};
+use crate::books::{Books, JobBook, Seen, StageBook};
 use crate::identity::{Cluster, ClusterView};
 use crate::queue::Queue;
 use crate::reservation::Reservations;
@@ -62,7 +61,7 @@ pub(crate) struct Source<'s> {
 
 impl Snapshot {
     /// Reads all running jobs. `out` gets what happened to their tasks since the last round.
-    pub(crate) async fn take(source: &Source<'_>, books: &mut Books, out: &mut Vec<Observation>) -> Self {
+    pub(crate) async fn take(source: &Source<'_>, books: &mut Books, out: &mut Seen) -> Self {
         books.close(source.jobs, source.now_us, source.view, out).await;
         let running_tasks = vec![0; source.cluster.roster.len()];
         let mut this = Self { jobs: Vec::new(), running_tasks, pending: 0, has_repeats: false };
@@ -89,7 +88,7 @@ impl Snapshot {
         info: &JobInfoCache,
         graph: &dyn ExecutionGraph,
         book: &mut JobBook,
-        out: &mut Vec<Observation>,
+        out: &mut Seen,
     ) {
         book.observe_ended(graph, source.now_us, source.view, out);
         let running_stages = graph.stages().values().filter_map(|stage| match stage {
@@ -104,8 +103,7 @@ impl Snapshot {
             let known = book.stages.get(&stage.stage_id);
             if known.is_none_or(|b| !b.is_about(stage.stage_attempt_num, &stage.plan)) {
                 let since_us = u64::try_from(stage.stage_running_time).unwrap_or(0).saturating_mul(1_000);
-                let (attempt, config) = (stage.stage_attempt_num, &stage.session_config);
-                let opened = StageBook::open(attempt, &stage.plan, stage.partitions, config, since_us, source.view);
+                let opened = StageBook::open(stage, since_us, source.view);
                 book.stages.insert(stage.stage_id, opened);
             }
             let Some(known) = book.stages.get_mut(&stage.stage_id) else { continue };
@@ -213,26 +211,31 @@ pub(crate) fn shares(listed: &[ListedStage<'_>], cluster: &Cluster, bindings: &[
         }
         let at = stage_of(first);
         let (Some(stage), end) = (listed.get(at), end_of(at)) else { break };
-        let length = rest.iter().take_while(|b| (stage.base..end).contains(&b.task.0)).count();
-        let (of_stage, others) = rest.split_at(length);
-        decided.push(StageShares {
-            stage: stage.shot.stage.clone(),
-            shares: of_one(stage, of_stage, cluster, &mut share_of),
-        });
-        (rest, end_before) = (others, end);
+        let (of_stage, length) = of_one(stage, rest, end, cluster, &mut share_of);
+        decided.push(of_stage);
+        (rest, end_before) = (&rest[length..], end);
     }
     decided
 }
 
-/// The bindings of one stage by executor. `share_of`: for each executor its share's number and size; left as it was.
+/// The bindings that the answer begins with, as far as they are of this stage, by executor; and how many those are.
+/// `share_of`: for each executor its share's number and size; left as it was.
 fn of_one(
     stage: &ListedStage<'_>,
     bindings: &[BoundTask],
+    end: u32,
     cluster: &Cluster,
     share_of: &mut [(u32, u32)],
-) -> Vec<Share> {
+) -> (StageShares, usize) {
     let mut executors = Vec::new();
+    let first = bindings.first().map_or(0, |b| b.task.0);
+    let (mut length, mut is_run) = (0, true);
     for binding in bindings {
+        if !(stage.base..end).contains(&binding.task.0) {
+            break;
+        }
+        is_run &= binding.task.0.wrapping_sub(first) == length;
+        length += 1;
         let (number, size) = &mut share_of[binding.executor.index()];
         if *number == u32::MAX {
             *number = executors.len() as u32;
@@ -240,6 +243,7 @@ fn of_one(
         }
         *size += 1;
     }
+    let bindings = &bindings[..length as usize];
     let share = |&executor: &ExecutorId| Share {
         executor: cluster.roster.uid(executor).unwrap_or(ExecutorUid(u32::MAX)),
         partitions: Vec::with_capacity(share_of[executor.index()].1 as usize),
@@ -250,7 +254,8 @@ fn of_one(
         shares[number as usize].partitions.push((binding.task.0 - stage.base) as usize);
     }
     executors.iter().for_each(|executor| share_of[executor.index()] = (u32::MAX, 0));
-    shares
+    let run = is_run.then(|| (first - stage.base, length));
+    (StageShares { stage: stage.shot.stage.clone(), shares, run }, bindings.len())
 }
 
 fn shot(
@@ -264,7 +269,8 @@ fn shot(
     if stage.pending.is_empty() {
         return None;
     }
-    known.queue.follow(&stage.pending, stage.task_infos.is_empty());
+    let started = stage.task_infos.iter().flat_map(|info| info.global_input_partition_ids.iter().copied());
+    known.queue.follow(&stage.pending, started);
     let mut queue = known.queue.clone();
     if !source.reservations.is_empty() {
         let kept = source.reservations.of_stage(id, stage.stage_id, stage.stage_attempt_num);

@@ -4,6 +4,11 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use ballista_core::BALLISTA_PROTOCOL_VERSION;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::{
+    ExecuteQueryParams, ExecutorRegistration, ExecutorSpecification, RegisterExecutorParams,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -122,4 +127,31 @@ async fn it_says_what_answers_and_ends_when_told_to() {
         receipt.contains(&format!("\"pid\": {last}")),
         "the last one's, for it had the directory to itself: {receipt}"
     );
+}
+
+/// Who does not fit together is told so by Ballista, in its words; the scheduler goes on.
+#[tokio::test]
+async fn executors_and_clients_of_another_version_get_ballistas_own_message() {
+    let (_scheduler, log) = listening(&[]).await;
+    let listens = log.lines().find_map(|line| line.split_once("listening on ")).expect("it says where").1;
+    let address = listens.split_whitespace().next().unwrap();
+    let mut client = SchedulerGrpcClient::connect(format!("http://{address}")).await.unwrap();
+    let executor = |ballista_protocol_version| RegisterExecutorParams {
+        metadata: Some(ExecutorRegistration {
+            id: "of-another-version".into(),
+            host: Some("127.0.0.1".into()),
+            specification: Some(ExecutorSpecification { resources: Vec::new() }),
+            ballista_protocol_version,
+            ..ExecutorRegistration::default()
+        }),
+    };
+    let other = BALLISTA_PROTOCOL_VERSION + 1;
+    let refused = client.register_executor(executor(other)).await.expect_err("another version of the protocol");
+    let words = format!("protocol version mismatch: scheduler={BALLISTA_PROTOCOL_VERSION}, executor={other}");
+    assert_eq!(refused.message(), words);
+    // A client from before versions were sent.
+    let refused = client.execute_query(ExecuteQueryParams::default()).await.expect_err("a client without a version");
+    assert!(refused.message().contains("no `ballista-version` header"), "{refused}");
+    let fits = client.register_executor(executor(BALLISTA_PROTOCOL_VERSION)).await;
+    assert!(!fits.is_err_and(|e| e.message().contains("version")), "one of this version is not turned away for it");
 }

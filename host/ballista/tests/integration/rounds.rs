@@ -1,7 +1,9 @@
 //! What a round shows and what becomes of a plan, on graphs without a cluster.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ballista_scheduler::cluster::BoundTask;
 use policy_ballista::{Mode, PolicyAdapter};
@@ -117,6 +119,94 @@ async fn what_must_be_repeated_goes_first_when_not_everything_fits() {
     assert_eq!(partitions(&last), [7]);
 }
 
+/// Also when the queue does not show it: what failed stands in front in the order in which it first came.
+#[tokio::test]
+async fn what_must_be_repeated_goes_first_whatever_the_policy_prefers() {
+    let policy = adapter(r#"{"policy":"bias","lane":"inline"}"#, Mode::Push).await;
+    let jobs = jobs(vec![graph("job", GROUP, 8, 0).await]);
+    let bound = bind(&policy, &mut budgets(&free(&[("e0", 4)])), &jobs).await;
+    assert_eq!(partitions(&bound), [0, 1, 2, 3]);
+    report(&jobs, &bound, |_, task| failed(task)).await;
+    let (spy, last_first) = spying(
+        |slots, jobs| {
+            let mut tasks: Vec<_> =
+                jobs.stages().flat_map(|s| s.pending().map(|t| t.id()).collect::<Vec<_>>()).collect();
+            tasks.reverse();
+            let rows = tasks.into_iter().map(|task| BoundTaskRow::new(task, slots[0].executor));
+            Ok(rows.take(slots[0].slots as usize).collect())
+        },
+        Mode::Push,
+    );
+    let again = bind(&last_first, &mut budgets(&free(&[("e0", 4)])), &jobs).await;
+    assert_eq!(partitions(&again), [0, 1, 2, 3]);
+    assert!(again.iter().all(|(_, task)| task.task_attempt == 1));
+    let observed = spy.observed.lock().unwrap().clone();
+    assert!(
+        observed.iter().all(|o| o.0 == ObservationKind::ExecutorJoined),
+        "what ended before is no news: {observed:?}"
+    );
+    let rest = bind(&last_first, &mut budgets(&free(&[("e0", 3)])), &jobs).await;
+    assert_eq!(partitions(&rest), [5, 6, 7], "what was never started goes as the policy likes");
+}
+
+/// Deals tasks out; while it is told to, it has no answer.
+#[derive(Debug, Default)]
+struct Balking(AtomicBool);
+
+#[async_trait]
+impl DistributionPolicy for Balking {
+    async fn bind_tasks(&self, slots: &mut [AvailableTaskSlots], jobs: &RunningJobs<'_>) -> Result<Vec<BoundTaskRow>> {
+        if self.0.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        let seats = slots.iter().flat_map(|slot| std::iter::repeat_n(slot.executor, slot.slots as usize));
+        let tasks = jobs.stages().flat_map(|s| s.pending().map(|t| t.id()).collect::<Vec<_>>());
+        Ok(tasks.zip(seats).map(|(task, executor)| BoundTaskRow::new(task, executor)).collect())
+    }
+}
+
+fn balking(deadline: Duration, mode: Mode) -> (Arc<Balking>, PolicyAdapter) {
+    let policy = Arc::new(Balking::default());
+    let mut options = HostOptions::with_policy(TaskDistributionPolicy::Custom(policy.clone()));
+    options.deadline = deadline;
+    (policy, PolicyAdapter::new(Arc::new(PolicyHost::start(options).unwrap()), mode))
+}
+
+#[tokio::test]
+async fn a_policy_that_never_answers_costs_a_deadline_and_strands_nothing() {
+    for mode in [Mode::Push, Mode::Pull] {
+        let (balking, policy) = balking(Duration::from_millis(20), mode);
+        balking.0.store(true, Ordering::SeqCst);
+        let jobs = jobs(vec![graph("job", GROUP, 5, 0).await]);
+        let bound = bind(&policy, &mut budgets(&free(&[("e0", 9)])), &jobs).await;
+        assert_eq!(partitions(&bound), [0, 1, 2, 3, 4], "{mode:?}: the fallback binds");
+        assert_eq!(policy.counts().fallback_rounds, 1, "{mode:?}");
+    }
+}
+
+/// A poll that is dropped while the policy thinks, as when an executor's connection breaks, leaves no task bound that
+/// nobody was told of: neither what is decided now nor what was kept.
+#[tokio::test]
+async fn in_pull_mode_a_poll_that_is_given_up_strands_nothing() {
+    let (balking, keeping) = balking(Duration::from_secs(60), Mode::Pull);
+    let idle = jobs(Vec::new());
+    for id in ["e0", "e1"] {
+        bind(&keeping, &mut budgets(&free(&[(id, 2)])), &idle).await;
+    }
+    let jobs = jobs(vec![graph("job", GROUP, 12, 0).await]);
+    let first = bind(&keeping, &mut budgets(&free(&[("e0", 2)])), &jobs).await;
+    assert_eq!(partitions(&first), [0, 1], "2 and 3 are kept for e1");
+    // e1 comes with room for more than was kept for it, so that the policy is asked, and gives up meanwhile.
+    balking.0.store(true, Ordering::SeqCst);
+    let (mut rows, patience) = (budgets(&free(&[("e1", 4)])), Duration::from_millis(50));
+    assert!(tokio::time::timeout(patience, bind(&keeping, &mut rows, &jobs)).await.is_err());
+    balking.0.store(false, Ordering::SeqCst);
+    let graph = &jobs.values().next().unwrap().execution_graph;
+    assert_eq!(graph.read().await.available_tasks(), 10, "nothing more is bound");
+    let second = bind(&keeping, &mut budgets(&free(&[("e1", 4)])), &jobs).await;
+    assert_eq!(partitions(&second), [2, 3, 4, 5], "what was kept, and as much again");
+}
+
 #[tokio::test]
 async fn a_policy_that_fails_or_lies_strands_nothing() {
     type Answer = fn(&mut [AvailableTaskSlots], &RunningJobs<'_>) -> Result<Vec<BoundTaskRow>>;
@@ -184,7 +274,7 @@ async fn in_pull_mode_what_is_not_fetched_is_pending_again() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), done).await.expect("nothing waits for the dead");
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("nothing waits for the dead");
     assert_eq!(partitions(&all), [0, 1, 2, 3, 4, 5]);
     assert!(all.iter().all(|(id, _)| id == "here"));
 }
