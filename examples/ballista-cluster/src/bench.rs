@@ -58,9 +58,7 @@ impl Bench {
         let _ = std::fs::remove_file(part(&recording));
         let file = recording.to_str().context("a path that is text")?;
         let mut processes = vec![if kind == "hosted" {
-            for library in swaps::LIBRARIES {
-                swaps::drop_in(&plugins, library)?;
-            }
+            swaps::drop_in_all(&plugins)?;
             let path = plugins.to_string_lossy();
             site.scheduler(Role::Scheduler, &["--record", file, "--plugins", &path])?
         } else {

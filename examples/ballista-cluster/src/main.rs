@@ -11,7 +11,9 @@
 
 mod bench;
 mod processes;
+mod ranking;
 mod record;
+mod simulate;
 mod study;
 mod swaps;
 mod tpch;
@@ -68,6 +70,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Instead {
     Study(study::Study),
+    Ranking(ranking::Ranking),
     Record(record::Record),
 }
 
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match &arguments.instead {
                 Some(Instead::Study(study)) => study::run(study).await.map(|()| true),
+                Some(Instead::Ranking(ranking)) => ranking::run(ranking).await.map(|()| true),
                 Some(Instead::Record(record)) => record::run(record).await.map(|()| true),
                 None => run(&arguments).await,
             }

@@ -12,11 +12,17 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long a change may take to be receipted, or a hostile policy to be found out: a query may hang meanwhile.
 const RECEIPT_LIMIT: Duration = Duration::from_secs(90);
 
-/// The policies that follow each other, as `active.json` names them.
-const POLICIES: [&str; 4] = ["bias", "round-robin", "consistent-hash", "data-locality"];
-/// Their libraries.
-pub(crate) const LIBRARIES: [&str; 4] =
-    ["policy_bias", "policy_round_robin", "policy_consistent_hash", "policy_data_locality"];
+/// What can be put into service, as `active.json` names it, and its library.
+const LIBRARIES: [(&str, &str); 6] = [
+    ("bias", "policy_bias"),
+    ("round-robin", "policy_round_robin"),
+    ("consistent-hash", "policy_consistent_hash"),
+    ("data-locality", "policy_data_locality"),
+    ("tenant-fair", "policy_tenant_fair"),
+    ("tenant-quota", "policy_tenant_quota"),
+];
+/// The policies that follow each other: the first of them.
+const POLICIES: usize = 4;
 
 /// Comes once, after so many swaps: a file that is no library. Refused at the door.
 const GARBAGE_AFTER: usize = 3;
@@ -43,9 +49,7 @@ pub(crate) struct Swaps {
 
 /// Swaps until `over`.
 pub(crate) async fn run(plugins: &Path, over: &AtomicBool) -> Result<Swaps> {
-    for library in LIBRARIES {
-        drop_in(plugins, library)?;
-    }
+    drop_in_all(plugins)?;
     let mut swaps = Swaps::default();
     let mut next = 0;
     let (mut was_garbage, mut was_hostile) = (false, false);
@@ -65,7 +69,7 @@ pub(crate) async fn run(plugins: &Path, over: &AtomicBool) -> Result<Swaps> {
             );
             swaps.dropped.extend(code);
         } else {
-            let policy = POLICIES[next % POLICIES.len()];
+            let policy = LIBRARIES[next % POLICIES].0;
             next += 1;
             // A busy machine is not the policy's fault.
             match ask(plugins, &json!({ "policy": policy, "deadline_ms": 5000 }), over).await? {
@@ -83,9 +87,10 @@ pub(crate) async fn run(plugins: &Path, over: &AtomicBool) -> Result<Swaps> {
     Ok(swaps)
 }
 
-/// The library of a policy.
-pub(crate) fn library_of(policy: &str) -> Option<&'static str> {
-    POLICIES.iter().position(|p| *p == policy).map(|at| LIBRARIES[at])
+/// The library of a policy or filter.
+pub(crate) fn library_of(name: &str) -> Result<&'static str> {
+    let found = LIBRARIES.iter().find(|row| row.0 == name);
+    found.map(|row| row.1).with_context(|| format!("{name} is none of the policies that are built with this program"))
 }
 
 /// Puts a policy in service, as `active.json` names it, and waits for the receipt. A policy whose library has not been
@@ -191,6 +196,12 @@ fn receipt(plugins: &Path) -> Result<Value> {
     }
 }
 
+/// Drops in all libraries.
+pub(crate) fn drop_in_all(plugins: &Path) -> Result<()> {
+    LIBRARIES.iter().try_for_each(|row| drop_in(plugins, row.1))
+}
+
+/// Drops a library in.
 pub(crate) fn drop_in(plugins: &Path, name: &str) -> Result<()> {
     let path = library(name)?;
     let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use policy_sim::evaluate::{Interval, interval, mean};
 use policy_sim::workload::{Recorded, Workload};
 use serde_json::{Value, json};
 
@@ -15,12 +16,36 @@ pub(super) struct Row {
     pub(super) queries: BTreeMap<usize, Query>,
 }
 
-/// A query under a policy, over all repeats.
+/// A query under a policy.
 #[derive(Clone, Default)]
 pub(super) struct Query {
-    pub(super) bytes: Bytes,
+    /// By pass over the queries.
+    pub(super) runs: BTreeMap<usize, Bytes>,
     /// Client's times, by repeat.
     pub(super) ms: Vec<f64>,
+}
+
+impl Query {
+    /// Over all passes.
+    pub(super) fn bytes(&self) -> Bytes {
+        sum(self.runs.values())
+    }
+
+    /// How much larger a share is read locally than in the other's run of the same pass, in points: the mean of the
+    /// pairs, and its 95 % interval where there is one.
+    pub(super) fn points_over(&self, other: &Self) -> (f64, Option<Interval>) {
+        let share = |bytes: &Bytes| percent(bytes.local, bytes.all);
+        let pairs = self.runs.iter().filter_map(|(pass, own)| Some(share(own) - share(other.runs.get(pass)?)));
+        let points: Vec<f64> = pairs.collect();
+        (mean(&points), interval(&points))
+    }
+}
+
+fn sum<'b>(bytes: impl Iterator<Item = &'b Bytes>) -> Bytes {
+    bytes.fold(Bytes::default(), |mut sum, &more| {
+        sum += more;
+        sum
+    })
 }
 
 /// Jobs of a recording that a candidate ran: query, repeat (warm-up counts), and where they stand.
@@ -50,7 +75,7 @@ pub(super) fn rows(
             if pass >= study.warm_up {
                 // None where an executor was lost: what was free is not known then.
                 match bound::bytes(&workload.jobs[at], &recorded.jobs[at]) {
-                    Some(bytes) => queries.entry(query).or_default().bytes += bytes,
+                    Some(bytes) => *queries.entry(query).or_default().runs.entry(pass).or_default() += bytes,
                     None => unbounded += 1,
                 }
             }
@@ -70,10 +95,7 @@ pub(super) fn rows(
 
 impl Row {
     pub(super) fn bytes(&self) -> Bytes {
-        self.queries.values().fold(Bytes::default(), |mut sum, q| {
-            sum += q.bytes;
-            sum
-        })
+        sum(self.queries.values().flat_map(|q| q.runs.values()))
     }
 
     /// Sum over queries of the median time, milliseconds.
@@ -83,7 +105,10 @@ impl Row {
 
     pub(super) fn json(&self) -> Value {
         let bytes = |b: Bytes| json!({ "local": b.local, "bound": b.bound, "unlimited": b.unlimited, "all": b.all });
-        let query = |(number, q): (&usize, &Query)| json!({ "query": number, "ms": q.ms, "bytes": bytes(q.bytes) });
+        let query = |(number, q): (&usize, &Query)| {
+            let runs: Vec<Value> = q.runs.values().map(|&run| bytes(run)).collect();
+            json!({ "query": number, "ms": q.ms, "bytes": bytes(q.bytes()), "runs": runs })
+        };
         json!({
             "policy": self.label,
             "bytes": bytes(self.bytes()),
@@ -99,11 +124,8 @@ impl Row {
             let theirs = other.queries.get(number).map_or(&[][..], |q| &q.ms);
             logs.extend(query.ms.iter().zip(theirs).map(|(a, b)| (a / b).ln()));
         }
-        let (mean, half) = policy_sim::evaluate::interval(&logs)
-            .map_or((policy_sim::evaluate::mean(&logs), f64::NAN), |(low, high)| {
-                ((low + high) / 2.0, (high - low) / 2.0)
-            });
-        (mean.exp(), (mean - half).exp(), (mean + half).exp())
+        let (low, high) = interval(&logs).unwrap_or((f64::NAN, f64::NAN));
+        (mean(&logs).exp(), low.exp(), high.exp())
     }
 }
 

@@ -153,10 +153,9 @@ impl Study {
                 false => json!({ "policy": spec }),
             };
             let name = active["policy"].as_str().context("a SPEC names a policy")?;
-            let same = candidates.iter().any(|c: &Candidate| c.label == name);
             let mut rest = active.clone();
-            rest.as_object_mut().and_then(|rest| rest.remove("policy"));
-            let label = if same { format!("{name} {rest}") } else { name.to_owned() };
+            let more = rest.as_object_mut().is_some_and(|rest| rest.remove("policy").is_some() && !rest.is_empty());
+            let label = if more { format!("{name} {rest}") } else { name.to_owned() };
             active["deadline_ms"] = json!(1000);
             candidates.push(Candidate { label, at: 0, active: Some(active) });
         }

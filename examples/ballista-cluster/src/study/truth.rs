@@ -1,20 +1,13 @@
 //! How true simulations of the recordings are: each policy's run, simulated under that policy, against what was measured;
 //! and all policies simulated on one recording, against how they did.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, ensure};
-use policy_host::{HostOptions, LaneKind, PolicyHost, TaskDistributionPolicy};
-use policy_sim::cluster::{Cluster, ClusterOptions};
-use policy_sim::virtual_time::{self, VirtualTimeOptions};
+use anyhow::{Context, Result};
 use policy_sim::workload::{Recorded, Workload};
 use serde_json::{Value, json};
 
 use super::Candidate;
 use super::figures::{jobs_of, median};
-use crate::swaps;
+use crate::simulate::simulate;
 
 /// What simulations said, and what was measured.
 pub(super) struct Truth {
@@ -84,52 +77,4 @@ pub(super) async fn of(candidates: &[Candidate], recordings: &[(Workload, Record
         });
     }
     Ok(Truth { rows, common: candidates[0].label.clone() })
-}
-
-struct Simulated {
-    /// In the order of the jobs.
-    jcts_ms: Vec<f64>,
-    makespan_ms: f64,
-}
-
-/// How long a policy may take to be in service.
-const SERVICE_LIMIT: Duration = Duration::from_secs(60);
-
-/// A host on the policy's library, and nothing else.
-async fn host(active: &Value, directory: &Path) -> Result<PolicyHost> {
-    let plugins = directory.join("plugins.d");
-    std::fs::create_dir(&plugins)?;
-    let name = active["policy"].as_str().unwrap_or_default();
-    let library = swaps::library_of(name).with_context(|| format!("{name} is none of the bundled policies"))?;
-    swaps::drop_in(&plugins, library)?;
-    let mut active = active.clone();
-    // A deadline in wall time would make figures depend on the machine.
-    active["lane"] = json!("inline");
-    swaps::put(&plugins, "active.json", active.to_string().as_bytes())?;
-    let options = HostOptions {
-        plugins: Some(plugins),
-        lane: LaneKind::Inline,
-        ..HostOptions::with_policy(TaskDistributionPolicy::RoundRobin)
-    };
-    let host = PolicyHost::start(options)?;
-    let until = Instant::now() + SERVICE_LIMIT;
-    while host.active().policy != name || !host.active().library.to_string().contains(library) {
-        ensure!(Instant::now() < until, "{name} is not in service after {SERVICE_LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    Ok(host)
-}
-
-async fn simulate(active: &Value, workload: Workload) -> Result<Simulated> {
-    let directory = tempfile::tempdir()?;
-    let host = host(active, directory.path()).await?;
-    let jobs = workload.jobs.len();
-    let cluster = Cluster::new(Arc::new(workload), ClusterOptions::default())?;
-    let outcome = virtual_time::run(cluster, &host, VirtualTimeOptions::default()).await?;
-    let mut jcts_ms = vec![f64::NAN; jobs];
-    for job in &outcome.metrics.jobs {
-        jcts_ms[job.job as usize] = (job.finish_us - job.submit_us) as f64 / 1e3;
-    }
-    host.shutdown().await;
-    Ok(Simulated { jcts_ms, makespan_ms: outcome.metrics.makespan_us() as f64 / 1e3 })
 }
