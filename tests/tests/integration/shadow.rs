@@ -108,6 +108,18 @@ fn an_operator_watches_a_candidate_and_promotes_it() {
         }
         assert!(Instant::now() < until, "{out}");
     }
+    let (code, metrics, err) = over(&sandbox, &["status", "--metrics"]);
+    assert_eq!(code, 0, "{err}");
+    for line in [
+        "policy_host_up 1",
+        "policy_host_fallback_rounds_total 0",
+        "policy_host_shadow_failed{policy=\"round-robin\",place=\"0\"} 0.0",
+        "# EOF",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no {line} in {metrics}");
+    }
+    assert!(metrics.contains("policy_host_active_generation{policy=\"bias\","), "{metrics}");
+    assert!(metrics.contains("policy_host_shadow_agreement_ratio{policy=\"round-robin\""), "{metrics}");
     assert_eq!(over(&sandbox, &["switch", "round-robin"]).0, 0);
     let active = std::fs::read_to_string(sandbox.path("active.json")).unwrap();
     let active: serde_json::Value = serde_json::from_str(&active).unwrap();

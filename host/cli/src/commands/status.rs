@@ -1,5 +1,7 @@
 //! `status`: the receipt, readable.
 
+mod metrics;
+
 use clap::Args;
 use policy_host::receipt::{Receipt, StateDir};
 
@@ -10,13 +12,19 @@ use crate::say;
 
 /// Shows what a host says is active, what changed last, and what is out of service.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policy-host status --plugins plugins.d")]
+#[command(
+    after_help = "Example:\n  policy-host status --plugins plugins.d\n  policy-host status --plugins plugins.d --metrics > collected/policy_host.prom"
+)]
 pub(crate) struct Status {
     #[command(flatten)]
     place: Place,
     /// Print the receipt as JSON.
     #[arg(long)]
     json: bool,
+    /// Print what it counts as OpenMetrics text, for a collector. A host writes its receipt once a second while rounds
+    /// flow.
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
 }
 
 impl Status {
@@ -29,6 +37,8 @@ impl Status {
         };
         if self.json {
             print_json(&receipt);
+        } else if self.metrics {
+            say!("{}", metrics::text(&receipt, state.host_is_running())?.trim_end());
         } else {
             tell(&receipt, state.host_is_running());
         }
