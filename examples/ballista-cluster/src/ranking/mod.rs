@@ -89,8 +89,10 @@ impl Times {
     }
 }
 
-/// What is compared: a mean over the jobs of a run.
-const MEASURES: [(&str, fn(&Times) -> &[f64]); 3] = [
+/// What is compared: its name, and the job times whose mean it is.
+type Measure = (&'static str, fn(&Times) -> &[f64]);
+
+const MEASURES: [Measure; 3] = [
     ("mean JCT", |times| &times.all),
     ("mean JCT of dashboard", |times| &times.by_tenant[0]),
     ("mean JCT of batch", |times| &times.by_tenant[1]),
