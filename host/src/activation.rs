@@ -64,7 +64,7 @@ struct ActiveFile<'a> {
     deadline_ms: Option<u64>,
     /// Candidates that see the same rounds without effect; what they would have done is in the receipt.
     #[serde(default, borrow)]
-    shadow: Vec<FilterEntry<'a>>,
+    shadow: Vec<ShadowEntry<'a>>,
 }
 
 /// A filter of `active.json`.
@@ -99,6 +99,21 @@ fn one() -> u32 {
     1
 }
 
+/// A shadow of `active.json`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ShadowEntry<'a> {
+    /// The candidate's name.
+    policy: String,
+    /// Its configuration.
+    #[serde(default, borrow)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    config: Option<&'a RawValue>,
+    /// What the candidate `composite` rates executors by; required with that policy, and refused with any other.
+    #[serde(default, borrow)]
+    scores: Vec<ScoreEntry<'a>>,
+}
+
 /// A policy, filter or score with its config, as an operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -108,6 +123,15 @@ pub struct Wanted {
     pub config: String,
     /// Where the config's text begins in `active.json`: line and column, from 1.
     pub place: (u32, u32),
+}
+
+/// A policy that sees rounds without effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The policy.
+    pub policy: Wanted,
+    /// The scores of `composite` with their weights, in the order of the file.
+    pub scores: Vec<(Wanted, u32)>,
 }
 
 /// What an operator asks for.
@@ -120,7 +144,7 @@ pub struct Activation {
     /// The scores of `composite` with their weights, in the order of the file.
     pub scores: Vec<(Wanted, u32)>,
     /// Policies that see the same rounds without effect.
-    pub shadow: Vec<Wanted>,
+    pub shadow: Vec<Candidate>,
     /// Binds a round when the policy cannot; `None` for the host's default.
     pub fallback: Option<BuiltIn>,
     /// Where the policy runs; `None` for the host's default.
@@ -218,21 +242,26 @@ impl Activation {
         if file.shadow.len() > MAX_SHADOWS {
             return value(format!("{} shadow candidates, the limit is {MAX_SHADOWS}", file.shadow.len()));
         }
-        if file.shadow.iter().any(|shadow| shadow.policy == Composite::NAME) {
-            return value(format!("{} cannot be a shadow: it has no scores of its own", Composite::NAME));
-        }
         if let Err(message) = check_scores(&file.policy, &file.scores) {
             return value(message);
+        }
+        if let Some(message) = file.shadow.iter().find_map(|s| check_scores(&s.policy, &s.scores).err()) {
+            return value(format!("shadow: {message}"));
         }
         let most = MAX_ROUND_DEADLINE.as_millis() as u64;
         if let Some(ms) = file.deadline_ms.filter(|ms| !(1..=most).contains(ms)) {
             return value(format!("deadline_ms is {ms}, allowed are 1 to {most}"));
         }
+        let scores = |entries: &[ScoreEntry<'_>]| {
+            entries.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect::<Vec<_>>()
+        };
+        let candidate =
+            |s: &ShadowEntry<'_>| Candidate { policy: wanted(text, &s.policy, s.config), scores: scores(&s.scores) };
         Ok(Self {
             policy: wanted(text, &file.policy, file.config),
             filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
-            scores: file.scores.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect(),
-            shadow: file.shadow.iter().map(|s| wanted(text, &s.policy, s.config)).collect(),
+            scores: scores(&file.scores),
+            shadow: file.shadow.iter().map(candidate).collect(),
             fallback: file.fallback,
             lane: file.lane,
             deadline_ms: file.deadline_ms,
@@ -332,7 +361,12 @@ mod tests {
                 "allowed are 0 to 1000",
             ),
             (r#"{"policy": "composite", "scores": [{"policy":"y", "weight": -1}]}"#, "active-file-syntax", "u32"),
-            (r#"{"policy": "x", "shadow": [{"policy":"composite"}]}"#, "active-file-value", "cannot be a shadow"),
+            (r#"{"policy": "x", "shadow": [{"policy":"composite"}]}"#, "active-file-value", "shadow: composite needs"),
+            (
+                r#"{"policy": "x", "shadow": [{"policy":"y", "scores": [{"policy":"z"}]}]}"#,
+                "active-file-value",
+                "shadow: \"scores\" belong to the policy composite",
+            ),
         ] {
             let error = Activation::parse(text.as_bytes()).unwrap_err();
             assert_eq!(error.code(), code, "{text}");

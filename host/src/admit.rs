@@ -128,8 +128,8 @@ pub(crate) struct Recipe {
     pub(crate) filters: Vec<(Wanted, Arc<Loaded>)>,
     /// With their weights.
     pub(crate) scores: Vec<(Wanted, u32, Arc<Loaded>)>,
-    /// Candidates beside it.
-    pub(crate) shadows: Vec<(Wanted, Origin)>,
+    /// Candidates beside it: without filters, whose limits they are given.
+    pub(crate) shadows: Vec<Self>,
     pub(crate) generation: u64,
 }
 
@@ -201,13 +201,19 @@ impl Recipe {
         policy || filters.chain(scores).any(|(wanted, loaded)| says(wanted, loaded))
     }
 
-    /// Every library that it needs.
-    pub(crate) fn libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
-        let policies = std::iter::once(&self.policy).chain(&self.shadows).filter_map(|(_, origin)| match origin {
+    /// The libraries of its policy, filters and scores.
+    pub(crate) fn own_libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        let policy = match &self.policy.1 {
             Origin::Library(loaded) => Some(loaded),
             Origin::BuiltIn(_) | Origin::Composite => None,
-        });
-        policies.chain(self.filters.iter().map(|(_, l)| l)).chain(self.scores.iter().map(|(_, _, l)| l))
+        };
+        let filters = self.filters.iter().map(|(_, loaded)| loaded);
+        policy.into_iter().chain(filters).chain(self.scores.iter().map(|(_, _, loaded)| loaded))
+    }
+
+    /// Every library that it needs.
+    pub(crate) fn libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.own_libraries().chain(self.shadows.iter().flat_map(Self::own_libraries))
     }
 
     /// The `active.json` that makes it again; where it runs and what shadows it is left out.
@@ -234,18 +240,6 @@ impl Recipe {
         }
         all.insert("fallback".into(), fallback.name().into());
         serde_json::Value::from(all).to_string()
-    }
-
-    /// Each shadow as a recipe of its own: without filters, whose limits it is given.
-    pub(crate) fn shadows(&self) -> impl Iterator<Item = Self> {
-        let alone = |policy: &(Wanted, Origin)| Self {
-            policy: policy.clone(),
-            filters: Vec::new(),
-            scores: Vec::new(),
-            shadows: Vec::new(),
-            generation: self.generation,
-        };
-        self.shadows.iter().map(alone)
     }
 
     /// What makes two recipes the same: libraries and configs.

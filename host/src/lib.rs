@@ -56,6 +56,6 @@ pub use event::{Cause, Event, EventKind};
 pub use fallback::{BuiltIn, TaskDistributionPolicy};
 pub use host::{Events, HostOptions, PolicyHost, Refusal, StartError};
 pub use record::{RecordOptions, RecordingReceipt};
-pub use slot::{ActiveInfo, PartInfo};
+pub use slot::{ActiveInfo, PartInfo, ShadowInfo};
 pub use validate::{FallbackReason, Plan};
 pub use watch::concerns_us;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::record::RecordingReceipt;
 use crate::vet::create_private;
@@ -134,6 +135,10 @@ pub struct ShadowReceipt {
     pub sha256: String,
     /// The file name of its library.
     pub library: String,
+    /// Its config, as `active.json` has it; `null` for none.
+    pub config: Value,
+    /// The scores that it asks, if it is `composite`.
+    pub scores: Vec<PartReceipt>,
     /// Rounds that it answered legally.
     pub rounds: u64,
     /// Rounds that it declined.

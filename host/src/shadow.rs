@@ -17,19 +17,19 @@ use crate::lane::{LimitsCell, Pipeline};
 use crate::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
 use crate::placement::input_bytes;
 use crate::receipt::ShadowReceipt;
-use crate::slot::PartInfo;
+use crate::slot::ShadowInfo;
 use crate::validate;
 
 /// A candidate with what it has shown so far.
 pub(crate) struct Shadow {
-    pub(crate) info: PartInfo,
+    pub(crate) info: ShadowInfo,
     pub(crate) pipeline: Arc<Pipeline>,
 }
 
 /// What a shadow has shown. Pairs are of the shadow and of the active policy, in the rounds that it answered.
 #[derive(Debug)]
 struct Shown {
-    info: PartInfo,
+    info: ShadowInfo,
     rounds: u64,
     declined: u64,
     tasks: [u64; 2],
@@ -44,7 +44,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(info: PartInfo) -> Self {
+    fn new(info: ShadowInfo) -> Self {
         let latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds that a histogram takes");
         Self {
             info,
@@ -64,11 +64,14 @@ impl Shown {
         let [tasks, tasks_of_active] = self.tasks;
         let most = tasks.max(tasks_of_active);
         let (failed, message) = self.failed.clone().unwrap_or_default();
+        let ShadowInfo { policy, config, scores } = &self.info;
         ShadowReceipt {
-            policy: self.info.name.clone(),
-            version: self.info.version.clone(),
-            sha256: self.info.sha256.clone(),
-            library: self.info.library.clone(),
+            policy: policy.name.clone(),
+            version: policy.version.clone(),
+            sha256: policy.sha256.clone(),
+            library: policy.library.clone(),
+            config: serde_json::from_str(config).unwrap_or_default(),
+            scores: scores.iter().map(|(score, weight)| score.receipt(*weight)).collect(),
             rounds: self.rounds,
             declined: self.declined,
             tasks,
@@ -160,7 +163,11 @@ impl Shadows {
             let seconds = SHADOW_PATIENCE.as_secs();
             let message =
                 format!("no answer after {seconds} s; this and every other shadow beside it is asked no more");
-            tracing::warn!(policy = shown[at].info.name, code = "deadline-exceeded", "a shadow failed: {message}");
+            tracing::warn!(
+                policy = shown[at].info.policy.name,
+                code = "deadline-exceeded",
+                "a shadow failed: {message}"
+            );
             shown[at].failed = Some(("deadline-exceeded", message));
         }
         (shown.iter().map(Shown::receipt).collect(), self.shared.skipped_rounds.load(Ordering::Relaxed))
@@ -199,7 +206,12 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
             common.set_asked(None);
             if let Some(fault) = fault {
                 failed[at] = true;
-                tracing::warn!(policy = shadow.info.name, code = fault.code, "a shadow failed: {}", fault.message);
+                tracing::warn!(
+                    policy = shadow.info.policy.name,
+                    code = fault.code,
+                    "a shadow failed: {}",
+                    fault.message
+                );
                 update(at, &|shown| shown.failed = Some((fault.code, fault.message.clone())));
             }
         }
@@ -274,15 +286,14 @@ fn compare(round: &Round, shadow: &[BoundTask], active: &[BoundTask]) -> Compare
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::PartInfo;
 
     #[test]
     fn a_shadow_that_does_not_answer_is_told() {
-        let part = |name: &str| PartInfo {
-            kind: "shadow",
-            name: name.into(),
-            version: String::new(),
-            library: String::new(),
-            sha256: String::new(),
+        let part = |name: &str| {
+            let (version, library, sha256) = Default::default();
+            let policy = PartInfo { kind: "shadow", name: name.into(), version, library, sha256 };
+            ShadowInfo { policy, config: String::new(), scores: Vec::new() }
         };
         let shared = Arc::new(Common {
             busy: AtomicBool::new(true),

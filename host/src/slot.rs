@@ -11,6 +11,7 @@ use crate::activation::LaneKind;
 use crate::event::Cause;
 use crate::fallback::BuiltIn;
 use crate::lane::Lane;
+use crate::receipt::PartReceipt;
 use crate::shadow::Shadows;
 
 /// What a generation is: the truth that receipts and plans tell.
@@ -35,7 +36,7 @@ pub struct ActiveInfo {
     /// The scores that `composite` asks, with their weights.
     pub scores: Vec<(PartInfo, u32)>,
     /// The candidates that see its rounds without effect.
-    pub shadows: Vec<PartInfo>,
+    pub shadows: Vec<ShadowInfo>,
     /// Binds a round when it cannot.
     pub fallback: BuiltIn,
     /// When it was activated.
@@ -53,9 +54,31 @@ impl ActiveInfo {
     pub(crate) fn parts(&self) -> impl Iterator<Item = &PartInfo> {
         self.filters.iter().chain(self.scores.iter().map(|(part, _)| part))
     }
+
+    /// Its filters and scores, and its shadows with theirs.
+    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &PartInfo> {
+        self.parts().chain(self.shadows.iter().flat_map(ShadowInfo::parts))
+    }
 }
 
-/// A filter, score or shadow beside a policy.
+/// A candidate beside a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowInfo {
+    /// The candidate.
+    pub policy: PartInfo,
+    /// Its config as JSON text; empty for none.
+    pub config: String,
+    /// The scores that a candidate `composite` asks, with their weights.
+    pub scores: Vec<(PartInfo, u32)>,
+}
+
+impl ShadowInfo {
+    fn parts(&self) -> impl Iterator<Item = &PartInfo> {
+        std::iter::once(&self.policy).chain(self.scores.iter().map(|(part, _)| part))
+    }
+}
+
+/// A filter, score or shadow beside a policy, as a library gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartInfo {
     /// `filter`, `score` or `shadow`.
@@ -68,6 +91,18 @@ pub struct PartInfo {
     pub library: String,
     /// The SHA-256 of its library.
     pub sha256: String,
+}
+
+impl PartInfo {
+    pub(crate) fn receipt(&self, weight: u32) -> PartReceipt {
+        PartReceipt {
+            policy: self.name.clone(),
+            weight,
+            version: self.version.clone(),
+            sha256: self.sha256.clone(),
+            library: self.library.clone(),
+        }
+    }
 }
 
 /// A generation in service. Dropping the last reference runs plugin code: the registry keeps one until it can be

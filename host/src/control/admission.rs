@@ -206,18 +206,22 @@ impl Control {
         let gives = |kind: &str, name: &str| loaded.export(name).is_some_and(|e| e.kind == kind);
         let newest =
             |kind: &str, name: &str| self.registry.resolve(kind, name).is_ok_and(|l| l.digest() == loaded.digest());
-        let policy = &wish.activation.policy.name;
-        let serves = info.policy == *policy && info.sha256 == digest;
-        let renews_policy = gives("policy", policy) && newest("policy", policy) && !serves;
-        let renews_part = wish.activation.parts().any(|(kind, part)| {
-            let runs = info.parts().any(|i| i.kind == kind && i.name == part.name && i.sha256 == digest);
-            gives(kind, &part.name) && newest(kind, &part.name) && !runs
-        });
-        let renews_shadow = wish.activation.shadow.iter().any(|shadow| {
-            let runs = info.shadows.iter().any(|i| i.name == shadow.name && i.sha256 == digest);
-            gives("policy", &shadow.name) && newest("policy", &shadow.name) && !runs
-        });
-        if renews_policy || renews_part || renews_shadow {
+        // `kind` is what the library gives it as, `role` what it is here.
+        let renews = |kind: &str, name: &str, role: &str| {
+            let serves = match role {
+                "policy" => info.policy == name && info.sha256 == digest,
+                _ => info.all_parts().any(|part| part.kind == role && part.name == name && part.sha256 == digest),
+            };
+            gives(kind, name) && newest(kind, name) && !serves
+        };
+        let asked = &wish.activation;
+        let is_news = renews("policy", &asked.policy.name, "policy")
+            || asked.parts().any(|(kind, part)| renews(kind, &part.name, kind))
+            || asked.shadow.iter().any(|candidate| {
+                renews("policy", &candidate.policy.name, "shadow")
+                    || candidate.scores.iter().any(|(score, _)| renews("score", &score.name, "score"))
+            });
+        if is_news {
             let request = Request {
                 activation: wish.activation.clone(),
                 cause: Cause::NewLibrary,

@@ -14,12 +14,12 @@ use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, PartReceipt, QUARANTINE_FILE, Quarantined,
-    RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
+    REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
 use crate::record::Recorder;
 use crate::shadow::Shadows;
-use crate::slot::{Active, PartInfo};
+use crate::slot::Active;
 use crate::vet::{Digest, StagingDir, create_private};
 
 /// See the module.
@@ -285,13 +285,6 @@ impl Control {
         let (registry, books) = (&self.registry, &mut self.books);
         if let Some(active) = &books.proved {
             let info = &active.info;
-            let receipt_of = |part: &PartInfo, weight| PartReceipt {
-                policy: part.name.clone(),
-                weight,
-                version: part.version.clone(),
-                sha256: part.sha256.clone(),
-                library: part.library.clone(),
-            };
             let (shadow, shadow_rounds_skipped) = active.shadows.as_ref().map(Shadows::receipts).unwrap_or_default();
             books.receipt.active = Some(ActiveReceipt {
                 shadow,
@@ -304,8 +297,8 @@ impl Control {
                 lane: info.lane.as_str().into(),
                 since_unix_ms: unix_ms(info.since),
                 rounds_answered: active.rounds.load(Ordering::Relaxed),
-                filters: info.filters.iter().map(|filter| receipt_of(filter, 1)).collect(),
-                scores: info.scores.iter().map(|(score, weight)| receipt_of(score, *weight)).collect(),
+                filters: info.filters.iter().map(|filter| filter.receipt(1)).collect(),
+                scores: info.scores.iter().map(|(score, weight)| score.receipt(*weight)).collect(),
                 fallback: info.fallback.name().into(),
                 deadline_ms: u64::try_from(info.deadline.as_millis()).unwrap_or(u64::MAX),
                 cause: info.cause.as_str().into(),
@@ -314,7 +307,7 @@ impl Control {
             });
         }
         let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())
-            .chain(lineup.active.info.parts().chain(&lineup.active.info.shadows).map(|part| part.sha256.as_str()))
+            .chain(lineup.active.info.all_parts().map(|part| part.sha256.as_str()))
             .filter(|s| !s.is_empty())
             .collect();
         let mapped = mapped_libraries() as u64;

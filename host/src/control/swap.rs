@@ -21,7 +21,7 @@ use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
 use crate::shadow::{Shadow, Shadows};
-use crate::slot::{Active, ActiveInfo, PartInfo};
+use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
 
 /// What became of a construction.
 #[derive(Debug)]
@@ -104,22 +104,30 @@ impl Control {
     }
 
     fn recipe(&self, activation: &Activation) -> Result<Recipe, Obstacle> {
-        let policy = &activation.policy;
-        let origin = if activation.scores.is_empty() { self.origin(policy)? } else { Origin::Composite };
-        let shadows = activation.shadow.iter().map(|wanted| Ok((wanted.clone(), self.origin(wanted)?)));
-        let part = |kind, wanted: &Wanted| {
-            self.registry.resolve(kind, &wanted.name).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
-        };
-        let filters = activation.filters.iter().map(|wanted| Ok((wanted.clone(), part("filter", wanted)?)));
-        let scores =
-            activation.scores.iter().map(|(wanted, weight)| Ok((wanted.clone(), *weight, part("score", wanted)?)));
+        let filters = activation.filters.iter().map(|wanted| Ok((wanted.clone(), self.part("filter", wanted)?)));
+        let shadows = activation.shadow.iter().map(|candidate| self.alone(&candidate.policy, &candidate.scores));
+        Ok(Recipe {
+            filters: filters.collect::<Result<_, _>>()?,
+            shadows: shadows.collect::<Result<_, _>>()?,
+            ..self.alone(&activation.policy, &activation.scores)?
+        })
+    }
+
+    /// A policy with its scores.
+    fn alone(&self, policy: &Wanted, scores: &[(Wanted, u32)]) -> Result<Recipe, Obstacle> {
+        let origin = if scores.is_empty() { self.origin(policy)? } else { Origin::Composite };
+        let scores = scores.iter().map(|(wanted, weight)| Ok((wanted.clone(), *weight, self.part("score", wanted)?)));
         Ok(Recipe {
             policy: (policy.clone(), origin),
-            filters: filters.collect::<Result<_, _>>()?,
+            filters: Vec::new(),
             scores: scores.collect::<Result<_, _>>()?,
-            shadows: shadows.collect::<Result<_, _>>()?,
+            shadows: Vec::new(),
             generation: self.generation + 1,
         })
+    }
+
+    fn part(&self, kind: &'static str, wanted: &Wanted) -> Result<Arc<Loaded>, Obstacle> {
+        self.registry.resolve(kind, &wanted.name).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
     }
 
     fn origin(&self, policy: &Wanted) -> Result<Origin, Obstacle> {
@@ -166,15 +174,12 @@ impl Control {
         let lineup = self.shared.slot.load();
         let info = &lineup.active.info;
         let same_wish = self.wish.as_ref().is_some_and(|w| w.activation == request.activation);
-        let same_policy = match &recipe.policy.1 {
-            Origin::Library(loaded) => info.sha256 == loaded.digest().to_string(),
-            Origin::BuiltIn(_) | Origin::Composite => info.sha256.is_empty(),
-        };
-        let filters = recipe.filters.iter().map(|(_, l)| l);
-        let digests = filters.chain(recipe.scores.iter().map(|(_, _, l)| l)).map(|l| l.digest().to_string());
-        let same_parts = info.parts().map(|part| part.sha256.clone()).eq(digests);
+        // What is built in has no digest, on either side.
+        let own = std::iter::once(&info.sha256);
+        let serves = own.chain(info.all_parts().map(|part| &part.sha256)).filter(|sha256| !sha256.is_empty());
+        let same_libraries = serves.cloned().eq(recipe.libraries().map(|loaded| loaded.digest().to_string()));
         let same_name = info.policy == request.activation.policy.name;
-        same_wish && same_name && same_policy && same_parts && !lineup.active.is_suspended()
+        same_wish && same_name && same_libraries && !lineup.active.is_suspended()
     }
 
     fn nothing_to_do(&mut self, mut request: Request) {
@@ -421,16 +426,16 @@ impl Construction {
 
     /// Constructs and rehearses the shadows, and starts their thread.
     fn shadows(&self, note: &(impl Fn(String) + Clone + Send + Sync + 'static)) -> Result<Option<Shadows>, AdmitError> {
-        let shadow = |recipe: Recipe| {
-            admit::rehearse_once(&recipe, note.clone())?;
-            let pipeline = Arc::new(admit::construct(&recipe, note.clone())?);
-            Ok(Shadow { info: shadow_info(&recipe.policy.0.name, &recipe.policy.1), pipeline })
+        let shadow = |recipe: &Recipe| {
+            admit::rehearse_once(recipe, note.clone())?;
+            let pipeline = Arc::new(admit::construct(recipe, note.clone())?);
+            Ok(Shadow { info: shadow_info(recipe), pipeline })
         };
-        let shadows = self.recipe.shadows().map(shadow).collect::<Result<Vec<_>, AdmitError>>()?;
+        let shadows = self.recipe.shadows.iter().map(shadow).collect::<Result<Vec<_>, AdmitError>>()?;
         if shadows.is_empty() {
             return Ok(None);
         }
-        let name = shadows[0].info.name.clone();
+        let name = shadows[0].info.policy.name.clone();
         Shadows::start(shadows).map(Some).map_err(|source| AdmitError::Thread { name, source })
     }
 
@@ -452,16 +457,10 @@ impl Construction {
 
     fn info(&self, policy: String) -> ActiveInfo {
         let (version, library, sha256) = about_origin(&self.recipe.policy.1, &policy);
-        let part = |kind, wanted: &Wanted, loaded| {
-            let (version, library, sha256) = about(loaded, &wanted.name);
-            PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
-        };
         ActiveInfo {
-            filters: self.recipe.filters.iter().map(|(wanted, loaded)| part("filter", wanted, loaded)).collect(),
-            scores: (self.recipe.scores.iter())
-                .map(|(wanted, weight, loaded)| (part("score", wanted, loaded), *weight))
-                .collect(),
-            shadows: self.recipe.shadows.iter().map(|(wanted, origin)| shadow_info(&wanted.name, origin)).collect(),
+            filters: self.recipe.filters.iter().map(|(wanted, loaded)| part_info("filter", wanted, loaded)).collect(),
+            scores: scores_info(&self.recipe),
+            shadows: self.recipe.shadows.iter().map(shadow_info).collect(),
             policy,
             version,
             generation: self.recipe.generation,
@@ -478,9 +477,23 @@ impl Construction {
     }
 }
 
-fn shadow_info(name: &str, origin: &Origin) -> PartInfo {
-    let (version, library, sha256) = about_origin(origin, name);
-    PartInfo { kind: "shadow", name: name.to_owned(), version, library, sha256 }
+fn part_info(kind: &'static str, wanted: &Wanted, loaded: &Loaded) -> PartInfo {
+    let (version, library, sha256) = about(loaded, &wanted.name);
+    PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
+}
+
+fn scores_info(recipe: &Recipe) -> Vec<(PartInfo, u32)> {
+    recipe.scores.iter().map(|(wanted, weight, loaded)| (part_info("score", wanted, loaded), *weight)).collect()
+}
+
+fn shadow_info(recipe: &Recipe) -> ShadowInfo {
+    let (wanted, origin) = &recipe.policy;
+    let (version, library, sha256) = about_origin(origin, &wanted.name);
+    ShadowInfo {
+        policy: PartInfo { kind: "shadow", name: wanted.name.clone(), version, library, sha256 },
+        config: wanted.config.clone(),
+        scores: scores_info(recipe),
+    }
 }
 
 fn about_origin(origin: &Origin, name: &str) -> (String, String, String) {

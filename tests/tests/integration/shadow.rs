@@ -7,7 +7,7 @@ use policy_host::receipt::ShadowReceipt;
 use crate::binary::{Running, over};
 use crate::hosted::{Hosted, PATIENCE};
 use crate::rounds::jobs_round;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, library, variant};
 
 /// Binds rounds until the shadows satisfy `done`; returns what they have shown. Every plan is the active policy's own.
 async fn watch(hosted: &Hosted, done: impl Fn(&[ShadowReceipt]) -> bool) -> Vec<ShadowReceipt> {
@@ -75,6 +75,45 @@ async fn a_shadow_that_fails_costs_no_round_and_is_asked_no_more() {
     }
 }
 
+/// Two configs of one policy are told apart, and `composite` is tried with its scores.
+#[tokio::test]
+async fn what_a_shadow_was_made_of_is_told() {
+    let mut hosted = Hosted::with(&["policy_bias", "policy_consistent_hash", "policy_scores"]).await;
+    hosted.sandbox.activate(
+        r#"{ "policy": "bias", "shadow": [
+            { "policy": "consistent-hash", "config": { "balance_factor_percent": 150 } },
+            { "policy": "consistent-hash" },
+            { "policy": "composite", "scores": [{ "policy": "least-allocated", "weight": 3 }] }] }"#,
+    );
+    hosted.receipted("bias").await;
+    let shown = watch(&hosted, |shadow| shadow.len() == 3 && shadow.iter().all(|s| s.rounds >= 3)).await;
+    assert_eq!(shown[0].config, serde_json::json!({ "balance_factor_percent": 150 }));
+    assert_eq!((shown[1].policy.as_str(), &shown[1].config), ("consistent-hash", &serde_json::Value::Null));
+    let composite = &shown[2];
+    assert_eq!((composite.policy.as_str(), composite.failed.as_str()), ("composite", ""));
+    let scores: Vec<_> = composite.scores.iter().map(|s| (s.policy.as_str(), s.weight, s.sha256.len())).collect();
+    assert_eq!(scores, [("least-allocated", 3, 64)]);
+    // It spreads over four executors what the active policy packs on two.
+    assert!(composite.tasks == 8 * composite.rounds && composite.agreement < 0.6, "{composite:?}");
+}
+
+#[tokio::test]
+async fn a_new_library_of_a_shadow_or_of_its_score_is_taken_by_itself() {
+    let mut hosted = Hosted::with(&["policy_bias", "policy_round_robin", "policy_scores"]).await;
+    hosted.sandbox.activate(
+        r#"{ "policy": "bias", "shadow": [
+            { "policy": "round-robin" }, { "policy": "composite", "scores": [{ "policy": "least-allocated" }] }] }"#,
+    );
+    hosted.receipted("bias").await;
+    let parts = |shown: &[ShadowReceipt]| [shown[0].sha256.clone(), shown[1].scores[0].sha256.clone()];
+    let both = |shadow: &[ShadowReceipt]| shadow.len() == 2 && shadow.iter().all(|s| s.rounds > 0);
+    let before = parts(&watch(&hosted, both).await);
+    for (at, artifact) in ["policy_round_robin", "policy_scores"].into_iter().enumerate() {
+        hosted.sandbox.rename_in(&library(artifact), &variant(artifact, 1));
+        watch(&hosted, |shadow| both(shadow) && parts(shadow)[at] != before[at]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_shadow_that_cannot_be_made_is_refused_with_its_place() {
     let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
@@ -83,7 +122,8 @@ async fn a_shadow_that_cannot_be_made_is_refused_with_its_place() {
     for (shadow, code, part) in [
         (r#"{ "policy": "nobody" }"#, "unknown-policy", "no policy is called nobody"),
         (r#"{ "policy": "hostile", "config": { "wrong": 1 } }"#, "invalid-config", "unknown field `wrong`"),
-        (r#"{ "policy": "composite" }"#, "active-file-value", "cannot be a shadow"),
+        (r#"{ "policy": "composite" }"#, "active-file-value", "shadow: composite needs \"scores\""),
+        (r#"{ "policy": "composite", "scores": [{ "policy": "nil" }] }"#, "unknown-policy", "no score is called nil"),
     ] {
         hosted.sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{shadow}] }}"#));
         let (told, message) = hosted.refused("active.json").await;
@@ -144,6 +184,13 @@ fn a_promoted_candidate_keeps_its_config() {
     assert_eq!(code, 0, "{out}{err}");
     assert_eq!(active()["config"], serde_json::json!({ "balance_factor_percent": 150 }));
     assert_eq!(active()["shadow"], serde_json::json!([{ "policy": "binding" }]));
+    let scores = serde_json::json!([{ "policy": "least-allocated", "weight": 2 }]);
+    sandbox.drop_in("policy_scores");
+    sandbox
+        .activate(&format!(r#"{{ "policy": "bias", "shadow": [{{ "policy": "composite", "scores": {scores} }}] }}"#));
+    let (code, out, err) = over(&sandbox, &["switch", "composite"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!((&active()["scores"], &active()["shadow"]), (&scores, &serde_json::json!([])));
     // Of two, it cannot tell which is meant.
     sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{tried}, {other}] }}"#));
     let (code, out, err) = over(&sandbox, &["switch", "consistent-hash"]);

@@ -3,7 +3,7 @@
 mod metrics;
 
 use clap::Args;
-use policy_host::receipt::{Receipt, StateDir};
+use policy_host::receipt::{PartReceipt, Receipt, StateDir};
 
 use super::short;
 use crate::Place;
@@ -46,6 +46,10 @@ impl Status {
     }
 }
 
+fn weighed(scores: &[PartReceipt]) -> String {
+    scores.iter().map(|s| format!("{} x {}", s.policy, s.weight)).collect::<Vec<_>>().join(", ")
+}
+
 fn tell(receipt: &Receipt, running: bool) {
     let host = &receipt.host;
     match running {
@@ -59,8 +63,7 @@ fn tell(receipt: &Receipt, running: bool) {
             let behind = if filters.is_empty() { String::new() } else { format!(" behind {}", filters.join(", ")) };
             say!("active    {} {} (generation {}){behind}", a.policy, a.version, a.generation);
             if !a.scores.is_empty() {
-                let scores: Vec<String> = a.scores.iter().map(|s| format!("{} x {}", s.policy, s.weight)).collect();
-                say!("scores    {}", scores.join(", "));
+                say!("scores    {}", weighed(&a.scores));
             }
             let hash = if a.sha256.is_empty() { String::new() } else { format!(", sha256 {}", short(&a.sha256)) };
             say!("library   {}{hash}", a.library);
@@ -70,13 +73,17 @@ fn tell(receipt: &Receipt, running: bool) {
             say!("lane      {}, deadline {} ms, fallback {}", a.lane, a.deadline_ms, a.fallback);
             for s in &a.shadow {
                 let latency = format!("{} / {} us p50 / p99", s.latency_us_p50, s.latency_us_p99);
+                let config = if s.config.is_null() { String::new() } else { format!(" {}", s.config) };
+                let agreement = 100.0 * s.agreement;
                 say!(
-                    "shadow    {} {}: {} rounds, agreement {:.1} %, {latency}",
+                    "shadow    {} {}{config}: {} rounds, agreement {agreement:.1} %, {latency}",
                     s.policy,
                     s.version,
-                    s.rounds,
-                    100.0 * s.agreement
+                    s.rounds
                 );
+                if !s.scores.is_empty() {
+                    say!("          scores {}", weighed(&s.scores));
+                }
                 let local = (100.0 * s.local_bytes_share, 100.0 * s.local_bytes_share_of_active);
                 say!(
                     "          would bind {} tasks (active {}), {:.1} % of bytes local (active {:.1} %)",

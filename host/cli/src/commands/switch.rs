@@ -16,7 +16,8 @@ use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
 /// itself in its admission probe, when no work flows). Filters, lane, deadline and fallback stay as active.json has
-/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config.
+/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config
+/// and scores.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policy-host switch round-robin --plugins plugins.d --config '{}'")]
 pub(crate) struct Switch {
@@ -63,8 +64,8 @@ impl Switch {
         Ok(())
     }
 
-    /// The file as it is, with another policy and config: the one that is given, or that it has as a shadow. Without
-    /// scores, unless the policy asks them.
+    /// The file as it is, with another policy and config: the one that is given, or that it has as a shadow, with its
+    /// scores. Without scores, unless the policy asks them.
     fn content(&self, path: &Path) -> Result<String, Failure> {
         let config = match &self.config {
             None => None,
@@ -84,6 +85,11 @@ impl Switch {
         let mut tried = Vec::new();
         if let Some(shadow) = file.get_mut("shadow").and_then(Value::as_array_mut) {
             tried.extend(shadow.extract_if(.., |candidate| candidate["policy"] == self.policy.as_str()));
+        }
+        if let [one] = tried.as_slice()
+            && let Some(scores) = one.get("scores")
+        {
+            file.insert("scores".into(), scores.clone());
         }
         let config = match (config, tried.as_slice()) {
             (Some(config), _) => Some(config),
