@@ -1,24 +1,72 @@
 //! Tenant and priority of a job: from its session's settings, or from its name.
 
+use std::any::Any;
+
 use ballista_scheduler::state::execution_graph::ExecutionGraph;
-use datafusion::common::config::ConfigExtension;
-use datafusion::common::extensions_options;
+use datafusion::common::DataFusionError;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
 use crate::limits::MAX_TENANT_CHARS;
 
-extensions_options! {
-    /// Settings of a session that policies see. The scheduler registers them; a Rust client that registers them too
-    /// sets them as `SET policy.tenant = 'team-a'`. A client that cannot puts them into `ballista.job.name`.
-    pub struct PolicyOptions {
-        /// On whose behalf the session's jobs run; empty for the default tenant
-        pub tenant: String, default = String::new()
-        /// Jobs with a higher number go first
-        pub priority: i32, default = 0
-    }
+/// Settings of a session that policies see. The scheduler registers them; a Rust client that registers them too
+/// (`SessionConfig::with_option_extension`) sets them as `SET policy.tenant = 'team-a'`. A client that cannot puts them
+/// into `ballista.job.name`.
+///
+/// Not by DataFusion's `extensions_options!`: the names that it tells lack their prefix, and Ballista's clients send
+/// settings to the scheduler by the names that are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOptions {
+    /// On whose behalf the session's jobs run; empty for the default tenant.
+    pub tenant: String,
+    /// Jobs with a higher number go first.
+    pub priority: i32,
 }
 
 impl ConfigExtension for PolicyOptions {
     const PREFIX: &'static str = "policy";
+}
+
+impl ExtensionOptions for PolicyOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> datafusion::common::Result<()> {
+        let wrong = |why: String| Err(DataFusionError::Configuration(why));
+        match key {
+            "tenant" => value.clone_into(&mut self.tenant),
+            "priority" => match value.parse() {
+                Ok(priority) => self.priority = priority,
+                Err(_) => return wrong(format!("policy.priority is {value:?}, and must be a whole number")),
+            },
+            _ => return wrong(format!("there is no policy.{key}, only policy.tenant and policy.priority")),
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |key: &str, value: String, description| ConfigEntry {
+            key: format!("{}.{key}", Self::PREFIX),
+            value: Some(value),
+            description,
+        };
+        vec![
+            entry(
+                "tenant",
+                self.tenant.clone(),
+                "On whose behalf the session's jobs run; empty for the default tenant",
+            ),
+            entry("priority", self.priority.to_string(), "Jobs with a higher number go first"),
+        ]
+    }
 }
 
 /// The tenant of jobs that name none.
@@ -66,7 +114,28 @@ fn annotations(job_name: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::config::ConfigOptions;
+
     use super::*;
+
+    /// What is told is what can be set again, elsewhere.
+    #[test]
+    fn settings_travel_by_the_names_that_they_tell() {
+        let mut here = ConfigOptions::new();
+        here.extensions.insert(PolicyOptions::default());
+        here.set("policy.tenant", "team-a").unwrap();
+        here.set("policy.priority", "-5").unwrap();
+        let mut there = ConfigOptions::new();
+        there.extensions.insert(PolicyOptions::default());
+        for entry in here.entries().into_iter().filter(|e| e.key.starts_with("policy.")) {
+            there.set(&entry.key, &entry.value.unwrap()).unwrap();
+        }
+        let arrived = there.extensions.get::<PolicyOptions>().unwrap();
+        assert_eq!(arrived, &PolicyOptions { tenant: "team-a".into(), priority: -5 });
+        let refusal = here.set("policy.priority", "high").unwrap_err().to_string();
+        assert!(refusal.contains("\"high\", and must be a whole number"), "{refusal}");
+        assert!(here.set("policy.colour", "red").unwrap_err().to_string().contains("no policy.colour"));
+    }
 
     #[test]
     fn the_name_goes_before_the_session() {

@@ -139,13 +139,13 @@ fn library(name: &str) -> PathBuf {
 }
 
 /// Writes beside, renames.
-fn put(directory: &Path, name: &str, bytes: &[u8]) {
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) {
     let beside = directory.join(format!(".{name}.new"));
     std::fs::write(&beside, bytes).unwrap();
     std::fs::rename(beside, directory.join(name)).unwrap();
 }
 
-fn drop_in(directory: &Path, artifact: &str) {
+pub(crate) fn drop_in(directory: &Path, artifact: &str) {
     let path = library(artifact);
     put(directory, path.file_name().unwrap().to_str().unwrap(), &std::fs::read(&path).unwrap());
 }

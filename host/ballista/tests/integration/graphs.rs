@@ -1,6 +1,7 @@
 //! Ballista's graphs through its public interface, without executors: tasks end when a test says so.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use ballista_core::JobId;
@@ -22,9 +23,12 @@ use datafusion::datasource::MemTable;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use policy_ballista::{Mode, PolicyAdapter};
-use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
+use policy_host::{EventKind, HostOptions, PolicyHost, TaskDistributionPolicy};
+use tempfile::TempDir;
+
+use crate::cluster::{PATIENCE, drop_in, put};
 
 /// Groups over all partitions: two stages, `partitions` tasks each.
 pub(crate) const GROUP: &str = "SELECT k, sum(v) FROM t GROUP BY k";
@@ -47,11 +51,7 @@ pub(crate) async fn named_graph(
     partitions: usize,
     per_task: usize,
 ) -> ExecutionGraphBox {
-    let config = SessionConfig::new_with_ballista()
-        .with_target_partitions(partitions)
-        .with_round_robin_repartition(false)
-        .set_str(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, &per_task.to_string());
-    let context = SessionContext::new_with_config(config.clone());
+    let context = context(partitions, per_task);
     let schema =
         Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("v", DataType::Int64, false)]));
     let part = |p: usize| {
@@ -60,11 +60,39 @@ pub(crate) async fn named_graph(
     };
     let table = MemTable::try_new(Arc::clone(&schema), (0..partitions).map(part).collect()).unwrap();
     context.register_table("t", Arc::new(table)).unwrap();
-    let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
     let planner: &mut dyn DistributedPlanner =
         if sql == COLLAPSE { &mut OneStage(partitions) } else { &mut DefaultDistributedPlanner::new() };
+    planned(job, name, &context, sql, planner).await
+}
+
+/// As [`graph`] over a table of so many files, each of which is a partition and its task's key.
+pub(crate) async fn graph_of_files(job: &str, sql: &str, files: usize, directory: &Path) -> ExecutionGraphBox {
+    for file in 0..files {
+        std::fs::write(directory.join(format!("{file}.csv")), format!("k,v\n{file},1\n")).unwrap();
+    }
+    let context = context(files, 1);
+    context.register_csv("t", directory.to_str().unwrap(), CsvReadOptions::new()).await.unwrap();
+    planned(job, "", &context, sql, &mut DefaultDistributedPlanner::new()).await
+}
+
+fn context(partitions: usize, per_task: usize) -> SessionContext {
+    let config = SessionConfig::new_with_ballista()
+        .with_target_partitions(partitions)
+        .with_round_robin_repartition(false)
+        .set_str(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, &per_task.to_string());
+    SessionContext::new_with_config(config)
+}
+
+async fn planned(
+    job: &str,
+    name: &str,
+    context: &SessionContext,
+    sql: &str,
+    planner: &mut dyn DistributedPlanner,
+) -> ExecutionGraphBox {
+    let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
     let job = JobId::from(job);
-    let config = Arc::new(config);
+    let config = Arc::new(context.copied_config());
     let graph = StaticExecutionGraph::new("scheduler", &job, name, "session", plan, 0, config, planner, None).unwrap();
     let mut graph: ExecutionGraphBox = Box::new(graph);
     graph.revive();
@@ -112,6 +140,54 @@ pub(crate) async fn adapter(active: &str, mode: Mode) -> PolicyAdapter {
     let host = PolicyHost::start(HostOptions::with_policy(TaskDistributionPolicy::RoundRobin)).unwrap();
     host.switch(active).await.unwrap();
     PolicyAdapter::new(Arc::new(host), mode)
+}
+
+/// A host that the plugin in this policy's file answers, on the caller's task.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    host: Arc<PolicyHost>,
+    policy: &'static str,
+    _plugins: TempDir,
+}
+
+impl Loaded {
+    pub(crate) async fn start(policy: &'static str) -> Self {
+        let plugins = tempfile::tempdir().unwrap();
+        drop_in(plugins.path(), &format!("policy_{}", policy.replace('-', "_")));
+        put(plugins.path(), "active.json", active(policy).as_bytes());
+        let host = PolicyHost::start(HostOptions::default().plugins(plugins.path())).unwrap();
+        let mut events = host.events();
+        let swapped = async {
+            while host.active().policy != policy || !is_from_file(&host) {
+                let event = events.next().await.expect("the host is there");
+                assert!(!matches!(event.kind, EventKind::Refused { .. }), "{event:?}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, swapped).await.unwrap_or_else(|_| panic!("{policy} was not activated"));
+        Self { host: Arc::new(host), policy, _plugins: plugins }
+    }
+
+    /// An adapter over the policy.
+    pub(crate) fn adapter(&self, mode: Mode) -> PolicyAdapter {
+        assert!(is_from_file(&self.host), "{:?}", self.host.active());
+        PolicyAdapter::new(Arc::clone(&self.host), mode)
+    }
+
+    /// The same over a new instance, which takes nothing over from the one before. Two idle switches: 0.4 s.
+    pub(crate) async fn fresh_adapter(&self, mode: Mode) -> PolicyAdapter {
+        self.host.switch(&active("binding")).await.unwrap();
+        self.host.switch(&active(self.policy)).await.unwrap();
+        self.adapter(mode)
+    }
+}
+
+/// Whether the active policy is a plugin's, not a built-in of the same name.
+fn is_from_file(host: &PolicyHost) -> bool {
+    host.active().library.to_string().ends_with(std::env::consts::DLL_SUFFIX)
+}
+
+fn active(policy: &str) -> String {
+    format!(r#"{{"policy":"{policy}","lane":"inline","deadline_ms":60000}}"#)
 }
 
 /// One offer.

@@ -1,4 +1,4 @@
-//! The host's built-in policies place as Ballista's do, on the same graphs, wherever Ballista's own result is determined:
+//! The plugins `bias` and `round-robin`, loaded from their files, place as Ballista's policies do, on the same graphs, wherever Ballista's own result is determined:
 //! one job with one stage to bind (hash maps), executors that all differ in what they have free (a sort of a hash map).
 
 use std::collections::HashSet;
@@ -11,9 +11,10 @@ use ballista_scheduler::config::TaskDistributionPolicy;
 use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use policy_ballista::{Mode, PolicyAdapter};
 use proptest::prelude::*;
+use tokio::sync::OnceCell;
 
 use crate::graphs::{
-    COLLAPSE, GROUP, TOTAL, adapter, bind, budgets, executor, finished, graph, jobs, placements, report,
+    COLLAPSE, GROUP, Loaded, TOTAL, adapter, bind, budgets, executor, finished, graph, jobs, placements, report,
 };
 
 /// What Ballista's own policy binds.
@@ -80,6 +81,11 @@ fn frees() -> impl Strategy<Value = Vec<u32>> {
     proptest::sample::subsequence((1..24).collect::<Vec<u32>>(), 1..9).prop_shuffle()
 }
 
+/// A host for all cases of a property; `round-robin`, which remembers whose turn it is, has a new instance in each.
+static BIAS: OnceCell<Loaded> = OnceCell::const_new();
+static ROUND_ROBIN: OnceCell<Loaded> = OnceCell::const_new();
+static AS_MUCH: OnceCell<Loaded> = OnceCell::const_new();
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -95,13 +101,17 @@ proptest! {
             let graph = prepared(shape, partitions, per_task, before).await;
             let free: Vec<_> = free.iter().enumerate().map(|(i, v)| (format!("e{i}"), *v)).collect();
             let theirs = ballistas(TaskDistributionPolicy::Bias, &free, graph.cloned()).await;
-            let policy = adapter(r#"{"policy":"bias","lane":"inline"}"#, Mode::Push).await;
+            let policy = BIAS.get_or_init(|| Loaded::start("bias")).await.adapter(Mode::Push);
             let pending = graph.available_tasks();
             assert!(pending == 0 || !theirs.is_empty());
             assert_eq!(placements(&ours(&policy, &free, graph).await), placements(&theirs));
             assert_eq!(policy.counts().fallback_rounds, 0);
         });
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// With one partition a task. With more, Ballista gives the executor whose turn it is all that it has room for,
     /// which is no turn any more; the policy deals partitions one by one, and each executor's are then made one task.
@@ -115,7 +125,7 @@ proptest! {
             free.sort_unstable_by(|a, b| b.cmp(a));
             let free: Vec<_> = free.iter().enumerate().map(|(i, v)| (format!("e{i}"), *v)).collect();
             let theirs = ballistas(TaskDistributionPolicy::RoundRobin, &free, graph.cloned()).await;
-            let policy = adapter(r#"{"policy":"round-robin","lane":"inline"}"#, Mode::Push).await;
+            let policy = ROUND_ROBIN.get_or_init(|| Loaded::start("round-robin")).await.fresh_adapter(Mode::Push).await;
             assert_eq!(placements(&ours(&policy, &free, graph).await), placements(&theirs));
             assert_eq!(policy.counts().fallback_rounds, 0);
         });
@@ -130,7 +140,7 @@ proptest! {
             let graph = prepared(shape, partitions, per_task, 0).await;
             let free: Vec<_> = free.iter().enumerate().map(|(i, v)| (format!("e{i}"), *v)).collect();
             let theirs = ballistas(TaskDistributionPolicy::RoundRobin, &free, graph.cloned()).await;
-            let policy = adapter(r#"{"policy":"round-robin","lane":"inline"}"#, Mode::Push).await;
+            let policy = AS_MUCH.get_or_init(|| Loaded::start("round-robin")).await.fresh_adapter(Mode::Push).await;
             let mine = ours(&policy, &free, graph).await;
             let covered = |bound: &[BoundTask]| {
                 let ids = bound.iter().flat_map(|(_, t)| t.global_input_partition_ids.clone());

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use ballista::prelude::SessionContextExt;
 use ballista_core::config::TaskSchedulingPolicy;
-use datafusion::prelude::SessionContext;
+use ballista_core::extension::SessionConfigExt;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use policy_ballista::record::{DEFAULT_NETWORK_MIB_PER_S, Recorder};
+use policy_ballista::{DEFAULT_TENANT, PolicyOptions};
 use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
 use policy_sim::cluster::ClusterOptions;
 use policy_sim::outcome::End;
@@ -101,6 +104,31 @@ async fn pull_mode_is_recorded_too_but_for_its_rounds() {
     agrees_with_what_was_bound(&workload, &recorded, bound);
     assert!(recorded.jobs.iter().all(|j| j.run.rounds.is_empty()));
     runs_again(workload).await;
+}
+
+/// A client says whose its jobs are in settings of its session, or in the name of a job, which goes before.
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_and_priority_come_from_the_session_or_the_jobs_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let tables = data(directory.path()).await;
+    let path = directory.path().join("run.jsonl");
+    let recorder = Recorder::create(&path, DEFAULT_NETWORK_MIB_PER_S).unwrap();
+    let mode = TaskSchedulingPolicy::PushStaged;
+    let cluster = Cluster::watched(directory.path(), None, mode, Some(&recorder)).await;
+    let stock = with_tables(SessionContext::remote(&cluster.url).await.unwrap(), &tables).await;
+    answer(&stock, QUERIES[0]).await;
+    let knows = SessionConfig::new_with_ballista().with_option_extension(PolicyOptions::default());
+    let state = SessionStateBuilder::new().with_config(knows).with_default_features().build();
+    let context = with_tables(SessionContext::remote_with_state(&cluster.url, state).await.unwrap(), &tables).await;
+    context.sql("SET policy.tenant = 'team-a'").await.unwrap();
+    context.sql("SET policy.priority = 7").await.unwrap();
+    answer(&context, QUERIES[0]).await;
+    context.sql("SET ballista.job.name = '[tenant=team-b] nightly'").await.unwrap();
+    answer(&context, QUERIES[0]).await;
+    assert_eq!(recorder.finish().unwrap().jobs, 3);
+    let workload = file::read(&path, &ClusterDefaults::uniform(1, 1)).unwrap();
+    let jobs: Vec<_> = workload.jobs.iter().map(|j| (&*j.tenant, j.priority)).collect();
+    assert_eq!(jobs, [(DEFAULT_TENANT, 0), ("team-a", 7), ("team-b", 7)]);
 }
 
 fn scheduler(arguments: &[&str]) -> Command {
