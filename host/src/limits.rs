@@ -78,9 +78,14 @@ pub const MAX_ROUND_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a round may wait for its policy's thread to pick it up, on top of the deadline, which counts from then:
 /// a machine that is busy elsewhere is not the policy's fault.
 pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
-/// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core: most
-/// answers are there sooner than a sleeper is awake.
-pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(10);
+/// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core, and
+/// when the last answer came in that time: the task that asks does nothing else meanwhile, as in the `inline` lane.
+pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(100);
+/// How long a policy's thread looks for the next round before it sleeps, where there is more than one core, and when one
+/// of the last [`LOOKS_FOR_ROUND`] came in that time: of a core that nobody else wants, so much a round at most.
+pub const LOOK_FOR_ROUND: Duration = Duration::from_micros(200);
+/// See [`LOOK_FOR_ROUND`].
+pub const LOOKS_FOR_ROUND: u32 = 2;
 /// A generation that got no round for this long after its activation is receipted by its admission probe.
 pub const IDLE_AFTER: Duration = Duration::from_millis(200);
 /// How long an `active.json` waits for a name that no library gives yet: the file may be on its way.

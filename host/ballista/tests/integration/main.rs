@@ -4,6 +4,7 @@
 mod cluster;
 mod command;
 mod graphs;
+mod loaded;
 mod parity;
 mod pull;
 mod recording;

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use tokio::sync::OnceCell;
 
 use crate::graphs::{
-    COLLAPSE, GROUP, Loaded, TOTAL, adapter, bind, budgets, executor, finished, graph, jobs, placements, report,
+    COLLAPSE, GROUP, TOTAL, adapter, bind, budgets, executor, finished, graph, jobs, placements, report,
 };
+use crate::loaded::Loaded;
 
 /// What Ballista's own policy binds.
 async fn ballistas(policy: TaskDistributionPolicy, free: &[(String, u32)], graph: ExecutionGraphBox) -> Vec<BoundTask> {

@@ -9,9 +9,8 @@ use ballista_scheduler::cluster::BoundTask;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_ballista::{Mode, PolicyAdapter};
 
-use crate::graphs::{
-    GROUP, Loaded, Placement, bind, budgets, finished, graph, graph_of_files, jobs, placements, report,
-};
+use crate::graphs::{GROUP, Placement, bind, budgets, finished, graph, graph_of_files, jobs, placements, report};
+use crate::loaded::Loaded;
 
 type Jobs = Arc<HashMap<JobId, JobInfoCache>>;
 
