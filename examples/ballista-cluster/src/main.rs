@@ -56,6 +56,9 @@ struct Arguments {
     /// Runs the same on Ballista's own scheduler first: what the death of an executor costs there.
     #[arg(long)]
     baseline: bool,
+    /// Plans stages once instead of anew after each of them: what Ballista 55 survives the loss of an executor with.
+    #[arg(long)]
+    static_planner: bool,
     /// Vcores of an executor.
     #[arg(long, default_value_t = 2)]
     vcores: u32,
@@ -175,6 +178,9 @@ async fn cluster_run(
     }
     let context = SessionContext::remote(&format!("df://127.0.0.1:{}", site.port)).await?;
     tpch::register(&context, data).await?;
+    if arguments.static_planner {
+        context.sql("SET ballista.planner.adaptive.enabled = false").await?;
+    }
 
     let begun = Instant::now();
     let length = Duration::from_secs(arguments.duration_s);

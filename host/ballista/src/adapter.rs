@@ -22,7 +22,7 @@ use crate::identity::{Cluster, ClusterView};
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
 use crate::snapshot::{Snapshot, Source, shares};
-use crate::stall::is_idle;
+use crate::stall::{idle, waits_for};
 
 /// Who begins: the scheduler, or executors that ask for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,18 +147,17 @@ impl PolicyAdapter {
         }
     }
 
-    /// Jobs that run by name only: no task of theirs runs and none is pending. Between stages that is so for a moment; a
-    /// job of which it stays so will never end. Costs O(running tasks).
+    /// Jobs that run by name only: nothing of them is pending, and no task runs, or only tasks that have ended by all other
+    /// signs. Between stages that is so for a moment; a job of which it stays so will never end. Costs O(running tasks).
     pub async fn idle_jobs(&self) -> Vec<JobId> {
         let graphs = self.desk.lock().await.books.graphs();
-        let mut idle = Vec::new();
+        let mut waiting = Vec::new();
         for (id, graph) in graphs {
-            if is_idle(graph.read().await.as_ref()) {
-                idle.push(id);
+            if let Some(on) = waits_for(graph.read().await.as_ref()) {
+                waiting.push((id, on));
             }
         }
-        idle.sort_unstable();
-        idle
+        idle(waiting, &self.view.phantoms())
     }
 
     /// Reports what came to light while a round was collected, and who came and went.

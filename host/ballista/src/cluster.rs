@@ -51,8 +51,9 @@ impl ObservedCluster {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives back what has been missing for long; now and then.
-    async fn give_back(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Result<()> {
+    /// Compares the books with the graphs, now and then: what has been missing for long is given back, and whoever looks for
+    /// jobs that never end is told of phantoms.
+    async fn audit(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Result<()> {
         let now = Instant::now();
         if self.books().last_look.is_some_and(|last| now.duration_since(last) < LOOK_FOR_MISSING_EVERY) {
             return Ok(());
@@ -61,7 +62,9 @@ impl ObservedCluster {
         let missing = {
             let mut books = self.books();
             books.last_look = Some(now);
-            books.ledger.missing(&running, now)
+            let missing = books.ledger.compare(&running, now);
+            self.view.set_phantoms(books.ledger.phantoms(now));
+            missing
         };
         for (executor, vcores) in missing {
             tracing::warn!(executor, vcores, "vcores of tasks that Ballista no longer knows are given back");
@@ -89,7 +92,7 @@ impl ClusterState for ObservedCluster {
         active_jobs: Arc<HashMap<JobId, JobInfoCache>>,
         executors: Option<HashSet<String>>,
     ) -> Result<Vec<BoundTask>> {
-        self.give_back(&active_jobs).await?;
+        self.audit(&active_jobs).await?;
         let bound = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
         let mut books = self.books();
         for tasks in bound.chunk_by(|a, b| a.0 == b.0) {

@@ -24,6 +24,7 @@ struct View {
     uids: UidTable,
     cluster: Option<Cluster>,
     changes: Vec<(ObservationKind, ExecutorUid)>,
+    phantoms: HashMap<String, i64>,
 }
 
 #[derive(Debug)]
@@ -182,6 +183,22 @@ impl ClusterView {
         let cluster = Cluster { roster, position_of_uid: position_of_uid.into(), position_of_name };
         view.cluster = Some(cluster.clone());
         cluster
+    }
+
+    /// The name of one executor that Ballista told of.
+    pub(crate) fn anybody(&self) -> Option<String> {
+        let view = self.lock();
+        let mut registered = view.executors.iter().filter(|(_, executor)| executor.registered);
+        registered.next().map(|(name, _)| name.clone())
+    }
+
+    /// Vcores that are free although graphs say that tasks run on them, by executor (see `ledger`).
+    pub(crate) fn set_phantoms(&self, vcores: HashMap<String, i64>) {
+        self.lock().phantoms = vcores;
+    }
+
+    pub(crate) fn phantoms(&self) -> HashMap<String, i64> {
+        self.lock().phantoms.clone()
     }
 
     /// Who came and went since the last call.

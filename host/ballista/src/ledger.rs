@@ -5,12 +5,17 @@
 //! has forgotten its tasks by then, and a job that has failed or was cancelled is not looked up at all: those vcores
 //! never return, and a cluster may end with none. The ledger keeps the same count beside, compares it with what the
 //! graphs say is running, and names what has been missing for a while.
+//!
+//! It names the opposite, too: vcores that are free and that graphs say run a task. Ballista gives the vcores back before it
+//! takes the report into the graph, and where that fails (its adaptive planner's "Can't find active stage to update stage
+//! outputs") the task runs for ever, by name only: a phantom. Whoever waits for it waits in vain (see `stall`).
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
+use ballista_scheduler::state::execution_graph::ExecutionGraph;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use foldhash::fast::RandomState;
@@ -26,15 +31,35 @@ pub(crate) struct Ledger {
 struct Row {
     capacity: i64,
     free: i64,
-    /// Since when vcores have been missing, and the fewest that were at any look since.
-    missing: Option<(Instant, i64)>,
+    missing: Standing,
+    phantom: Standing,
+}
+
+/// An amount that should be none: since when there has been some, and the least that there was at any look since.
+#[derive(Debug, Default)]
+struct Standing(Option<(Instant, i64)>);
+
+impl Standing {
+    fn look(&mut self, amount: i64, now: Instant) {
+        self.0 = match self.0 {
+            _ if amount <= 0 => None,
+            None => Some((now, amount)),
+            Some((since, least)) => Some((since, least.min(amount))),
+        };
+    }
+
+    /// What has been there for [`MISSING_FOR`].
+    fn lasting(&self, now: Instant) -> Option<i64> {
+        self.0.filter(|(since, _)| now.duration_since(*since) >= MISSING_FOR).map(|(_, least)| least)
+    }
 }
 
 impl Ledger {
     /// An executor was registered with so many vcores, all of them free.
     pub(crate) fn register(&mut self, executor: &str, vcores: u32) {
         let vcores = i64::from(vcores);
-        self.rows.insert(executor.to_owned(), Row { capacity: vcores, free: vcores, missing: None });
+        let (missing, phantom) = Default::default();
+        self.rows.insert(executor.to_owned(), Row { capacity: vcores, free: vcores, missing, phantom });
     }
 
     pub(crate) fn remove(&mut self, executor: &str) {
@@ -48,21 +73,17 @@ impl Ledger {
         }
     }
 
-    /// Compares with what is running; returns what has been missing for [`MISSING_FOR`], and takes it as given back.
-    pub(crate) fn missing(&mut self, running: &HashMap<String, i64>, now: Instant) -> Vec<(String, u32)> {
+    /// Compares with what is running, by the graphs; returns what has been missing for [`MISSING_FOR`], and takes it as
+    /// given back.
+    pub(crate) fn compare(&mut self, running: &HashMap<String, i64>, now: Instant) -> Vec<(String, u32)> {
         let mut back = Vec::new();
         for (executor, row) in &mut self.rows {
             let short = row.capacity - running.get(executor).copied().unwrap_or(0) - row.free;
-            row.missing = match row.missing {
-                _ if short <= 0 => None,
-                None => Some((now, short)),
-                Some((since, least)) => Some((since, least.min(short))),
-            };
-            if let Some((since, least)) = row.missing
-                && now.duration_since(since) >= MISSING_FOR
-            {
+            row.missing.look(short, now);
+            row.phantom.look(-short, now);
+            if let Some(least) = row.missing.lasting(now) {
                 row.free += least;
-                row.missing = None;
+                row.missing = Standing::default();
                 back.push((executor.clone(), least as u32));
             }
         }
@@ -70,9 +91,16 @@ impl Ledger {
         back
     }
 
+    /// Vcores that have been free for [`MISSING_FOR`] although graphs say that tasks run on them, by executor.
+    pub(crate) fn phantoms(&self, now: Instant) -> HashMap<String, i64> {
+        let row = |(executor, row): (&String, &Row)| Some((executor.clone(), row.phantom.lasting(now)?));
+        self.rows.iter().filter_map(row).collect()
+    }
+
     /// An executor that something is missing from.
     pub(crate) fn suspect(&self) -> Option<&str> {
-        self.rows.iter().filter(|(_, row)| row.missing.is_some()).map(|(executor, _)| executor.as_str()).min()
+        let short = self.rows.iter().filter(|(_, row)| row.missing.0.is_some());
+        short.map(|(executor, _)| executor.as_str()).min()
     }
 }
 
@@ -80,17 +108,21 @@ impl Ledger {
 pub(crate) async fn running(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, i64> {
     let mut vcores: HashMap<String, i64> = HashMap::new();
     for job in jobs.values() {
-        let graph = job.execution_graph.read().await;
-        for stage in graph.stages().values() {
-            let ExecutionStage::Running(stage) = stage else { continue };
-            for task in &stage.task_infos {
-                if let task_status::Status::Running(on) = &task.task_status {
-                    *vcores.entry(on.executor_id.clone()).or_default() += i64::from(task.vcores_consumed);
-                }
+        of_graph(job.execution_graph.read().await.as_ref(), &mut vcores);
+    }
+    vcores
+}
+
+/// Adds the vcores of a job's running tasks, by executor.
+pub(crate) fn of_graph(graph: &dyn ExecutionGraph, vcores: &mut HashMap<String, i64>) {
+    for stage in graph.stages().values() {
+        let ExecutionStage::Running(stage) = stage else { continue };
+        for task in &stage.task_infos {
+            if let task_status::Status::Running(on) = &task.task_status {
+                *vcores.entry(on.executor_id.clone()).or_default() += i64::from(task.vcores_consumed);
             }
         }
     }
-    vcores
 }
 
 #[cfg(test)]
@@ -106,16 +138,34 @@ mod tests {
         ledger.change("e1", -2);
         let running = HashMap::from([("e0".to_owned(), 1), ("e1".to_owned(), 2)]);
         let begun = Instant::now();
-        assert_eq!(ledger.missing(&running, begun), []);
+        assert_eq!(ledger.compare(&running, begun), []);
         assert_eq!(ledger.suspect(), Some("e0"));
         // One of the two comes back by itself; only what was missing all the time counts.
         ledger.change("e0", 1);
-        assert_eq!(ledger.missing(&running, begun + MISSING_FOR / 2), []);
+        assert_eq!(ledger.compare(&running, begun + MISSING_FOR / 2), []);
         ledger.change("e0", -1);
-        assert_eq!(ledger.missing(&running, begun + MISSING_FOR), [("e0".to_owned(), 1)]);
-        assert_eq!(ledger.missing(&running, begun + MISSING_FOR), [], "one is still missing, but not for long");
+        assert_eq!(ledger.compare(&running, begun + MISSING_FOR), [("e0".to_owned(), 1)]);
+        assert_eq!(ledger.compare(&running, begun + MISSING_FOR), [], "one is still missing, but not for long");
         let all_running = HashMap::from([("e0".to_owned(), 2), ("e1".to_owned(), 2)]);
-        assert_eq!(ledger.missing(&all_running, begun + MISSING_FOR * 3), []);
+        assert_eq!(ledger.compare(&all_running, begun + MISSING_FOR * 3), []);
+        assert_eq!(ledger.suspect(), None);
+    }
+
+    #[test]
+    fn what_is_free_and_said_to_run_long_enough_is_a_phantom() {
+        let mut ledger = Ledger::default();
+        ledger.register("e0", 4);
+        let running = |vcores: i64| HashMap::from([("e0".to_owned(), vcores)]);
+        let begun = Instant::now();
+        // Two tasks run; the vcores of one are free.
+        ledger.change("e0", -1);
+        assert_eq!(ledger.compare(&running(2), begun), []);
+        assert!(ledger.phantoms(begun).is_empty());
+        let later = begun + MISSING_FOR;
+        ledger.compare(&running(2), later);
+        assert_eq!(ledger.phantoms(later), running(1));
+        ledger.compare(&running(1), later);
+        assert!(ledger.phantoms(later).is_empty(), "it was on its way");
         assert_eq!(ledger.suspect(), None);
     }
 }

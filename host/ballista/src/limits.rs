@@ -20,13 +20,15 @@ pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// Longest tenant name taken from a job's settings, in characters; longer ones are cut.
 pub const MAX_TENANT_CHARS: usize = 64;
 /// Push mode: vcores that neither are free nor run a task for this long are given back: Ballista forgets some when stages
-/// are rolled back. Long enough for reports that are on their way.
+/// are rolled back. Tasks that run on vcores that are free are phantoms after as long. Long enough for reports that are on
+/// their way.
 pub const MISSING_FOR: Duration = Duration::from_secs(5);
 /// How often at most that is looked at: it costs a look at every running task.
 pub const LOOK_FOR_MISSING_EVERY: Duration = Duration::from_secs(1);
 /// Lines of a recording that wait to be written, one a job; past it, jobs are left out and counted.
 pub const MAX_QUEUED_LINES: usize = 1024;
-/// A job that neither runs a task nor has one pending for this long is cancelled: Ballista has lost its way in it.
+/// A job that has no task pending and runs none, or only phantoms, for this long is cancelled: Ballista has lost its way in
+/// it.
 pub const STALLED_FOR: Duration = Duration::from_secs(20);
 /// How often that is looked at: it costs a look at every running task.
 pub const LOOK_FOR_STALLED_EVERY: Duration = Duration::from_secs(5);

@@ -62,7 +62,7 @@ pub async fn serve(
     let push = config.is_push_staged_scheduling();
     let scheduler: Scheduler = create_scheduler(cluster, Arc::new(config)).await?;
     let offers = reoffer(adapter.reoffers(), scheduler.clone());
-    let watch = cancel_stalled(adapter, scheduler.clone());
+    let watch = cancel_stalled(adapter, scheduler.clone(), push);
     let service = start_grpc_service_with_listener(listener, scheduler);
     tokio::select! {
         ended = service => ended,
@@ -72,10 +72,14 @@ pub async fn serve(
 }
 
 /// Cancels jobs that would never end: their clients would wait for ever.
-async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler) -> std::convert::Infallible {
+async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler, push: bool) -> std::convert::Infallible {
     let mut stalls = Stalls::default();
     loop {
         tokio::time::sleep(LOOK_FOR_STALLED_EVERY).await;
+        // The books are compared with the graphs when Ballista looks for work, which after a report that fails it does not.
+        if let Some(executor) = adapter.view().anybody().filter(|_| push) {
+            offer(&scheduler, executor).await;
+        }
         for job in stalls.look(&adapter.idle_jobs().await, Instant::now()) {
             tracing::warn!(%job, "nothing of the job runs or can run since {STALLED_FOR:?}: Ballista lost its way; cancelled");
             let cancellation = CancelJobParams { job_id: job.to_string() };
@@ -86,14 +90,17 @@ async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler) -> st
     }
 }
 
-/// Makes the offers that the adapter wishes for. A report of no tasks at all is Ballista's public way of saying that it
-/// should look for work.
+/// Makes the offers that the adapter wishes for.
 async fn reoffer(wishes: Arc<Reoffers>, scheduler: Scheduler) -> std::convert::Infallible {
     loop {
-        let executor_id = wishes.due().await;
-        let report = UpdateTaskStatusParams { executor_id, task_status: Vec::new() };
-        if let Err(status) = SchedulerGrpc::update_task_status(&scheduler, tonic::Request::new(report)).await {
-            tracing::warn!("cannot ask for another offer: {status}");
-        }
+        offer(&scheduler, wishes.due().await).await;
+    }
+}
+
+/// A report of no tasks at all is Ballista's public way of saying that it should look for work.
+async fn offer(scheduler: &Scheduler, executor_id: String) {
+    let report = UpdateTaskStatusParams { executor_id, task_status: Vec::new() };
+    if let Err(status) = SchedulerGrpc::update_task_status(scheduler, tonic::Request::new(report)).await {
+        tracing::warn!("cannot ask for another offer: {status}");
     }
 }
