@@ -140,6 +140,7 @@ fn cell(row: &Row, name: &str, shows: &Shows) -> String {
 /// Microseconds, to three digits.
 pub(super) fn time(us: f64) -> String {
     let (value, unit) = match us {
+        0.0 => return "0 s".to_owned(),
         x if x < 1e3 => (x, "us"),
         x if x < 1e6 => (x / 1e3, "ms"),
         x if x < 600e6 => (x / 1e6, "s"),

@@ -32,6 +32,7 @@ pub(super) fn markup(page: &Page<'_>) -> String {
     tenants.sort_by(|a, b| work[b].total_cmp(&work[a]).then(a.cmp(b)));
     let left_out = tenants.len().saturating_sub(MAX_TENANTS);
     tenants.truncate(MAX_TENANTS);
+    tenants.sort_unstable();
     let by_tenant =
         tables(page, "tenant", tenants.into_iter().map(|name| (short(name), name)), |run, name| run.tenants.get(*name));
     let mut bins: Vec<_> = runs().flat_map(|run| run.sizes.keys().copied()).collect();

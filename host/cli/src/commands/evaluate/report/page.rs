@@ -99,7 +99,10 @@ impl<'a> Page<'a> {
         let scale = if shows == Shows::Time { unit_us } else { 1.0 };
         let mut cell = Cell::figure(name, figure, shown);
         if let Some((low, high)) = row.interval(at).filter(|i| varies(*i)) {
-            let _ = write!(cell.markup, "<span class=\"ci\">[{}, {}]</span>", end(low / scale), end(high / scale));
+            // Student's t does not know that no figure is less than nothing, and no share more than all.
+            let most = if shows == Shows::Share { 1.0 } else { f64::INFINITY };
+            let (low, high) = (end(low.max(0.0) / scale), end(high.min(most) / scale));
+            let _ = write!(cell.markup, "<span class=\"ci\">[{low}, {high}]</span>");
         }
         cell
     }
@@ -296,7 +299,7 @@ impl<'a> Page<'a> {
         };
         format!(
             "<ul>\n<li>Every policy saw the same workloads and seeds; differences are taken seed by seed.</li>\n<li>{}</li>\n\
-             <li>Intervals are 95 %, by Student's t over the seeds. Several are looked at here: one in twenty excludes 0 by \
+             <li>Intervals are 95 %, by Student's t over the seeds, cut at 0. Several are looked at here: one in twenty excludes 0 by \
              chance.</li>\n<li><em>random</em> places every task on an executor drawn among those with room. A policy that \
              does not beat it is not worth its while.</li>\n<li><em>lower-bound</em> follows from workload and cluster alone; \
              no one schedule need reach all of it. Its utilisation is that of its makespan: a policy that moves more bytes, or uses \
