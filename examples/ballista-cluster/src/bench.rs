@@ -49,6 +49,7 @@ impl Bench {
             port: processes::free_port()?,
             scheduling: "push-staged",
             vcores: shape.vcores,
+            executor_program: None,
         };
         let plugins = site.directory.join("plugins.d");
         std::fs::create_dir_all(&plugins)?;

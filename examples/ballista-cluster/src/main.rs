@@ -62,6 +62,9 @@ struct Arguments {
     /// Vcores of an executor.
     #[arg(long, default_value_t = 2)]
     vcores: u32,
+    /// A `ballista-executor` to run as executors, instead of this program with Ballista's executor in it.
+    #[arg(long, value_name = "PROGRAM")]
+    executor: Option<PathBuf>,
     /// How long a query may take before it counts as failed, in seconds.
     #[arg(long, default_value_t = 120, value_name = "S")]
     query_limit_s: u64,
@@ -159,6 +162,7 @@ async fn cluster_run(
         port: processes::free_port()?,
         scheduling: if arguments.pull { "pull-staged" } else { "push-staged" },
         vcores: arguments.vcores,
+        executor_program: arguments.executor.clone(),
     };
     // What a host wrote there in a run before, its quarantine list for one, is not of this run.
     if site.directory.exists() {

@@ -132,6 +132,8 @@ pub(crate) struct Site {
     pub(crate) scheduling: &'static str,
     /// Vcores of an executor.
     pub(crate) vcores: u32,
+    /// The executors' program; without, this one in the role of one.
+    pub(crate) executor_program: Option<PathBuf>,
 }
 
 impl Site {
@@ -141,7 +143,7 @@ impl Site {
         let own = ["--bind-host", "127.0.0.1", "--external-host", "127.0.0.1", "--bind-port", &port];
         let patience = ["--executor-timeout-seconds", "10", "--expire-dead-executor-interval-seconds", "1"];
         let own = [&own[..], &patience, &["--scheduler-policy", self.scheduling], more].concat();
-        let mut process = spawn(role, &own, &self.directory.join("scheduler.log"))?;
+        let mut process = spawn(None, Some(role), &own, &self.directory.join("scheduler.log"))?;
         let until = Instant::now() + START_LIMIT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if let Some(status) = process.child.try_wait()? {
@@ -175,19 +177,24 @@ impl Site {
             ["--vcores", &vcores],
             ["--work-dir", work.to_str().context("a path that is text")?],
         ];
-        spawn(Role::Executor, &arguments.concat(), &self.directory.join(format!("{name}.log")))
+        let program = self.executor_program.as_deref();
+        let role = program.is_none().then_some(Role::Executor);
+        spawn(program, role, &arguments.concat(), &self.directory.join(format!("{name}.log")))
     }
 }
 
-fn spawn(role: Role, arguments: &[&str], log: &Path) -> Result<Process> {
+/// Starts a program; without one, this.
+fn spawn(program: Option<&Path>, role: Option<Role>, arguments: &[&str], log: &Path) -> Result<Process> {
     let log = File::create(log)?;
-    let child = Command::new(std::env::current_exe()?)
-        .arg(role.argument())
+    let program = program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()))?;
+    let child = Command::new(&program)
+        .args(role.map(Role::argument))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .spawn()?;
+        .spawn()
+        .with_context(|| program.display().to_string())?;
     Ok(Process { child })
 }
 
