@@ -4,6 +4,7 @@
 //! runs on threads that may be thrown away, and comes back as a message.
 
 mod admission;
+mod construction;
 mod dump;
 mod files;
 mod initial;
@@ -25,9 +26,9 @@ use crate::slot::{Active, ActiveInfo};
 use crate::watch::{Change, WatchHandle, watch};
 
 pub(crate) use admission::Admission;
+pub(crate) use construction::Constructed;
 use dump::Dumped;
 use files::Books;
-pub(crate) use swap::Constructed;
 
 /// What the control task is told.
 #[derive(Debug)]

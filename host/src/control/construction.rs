@@ -1,0 +1,151 @@
+//! Constructions: from a recipe to a generation that could be put in service. They run plugin code, away from the control
+//! task.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::initial::default_instance;
+use crate::activation::{LaneKind, Wanted};
+use crate::admit::{self, AdmitError, Origin, Recipe};
+use crate::event::Cause;
+use crate::fallback::BuiltIn;
+use crate::host::{Outcome, Shared};
+use crate::lane::{Lane, Pipeline};
+use crate::load::Loaded;
+use crate::shadow::{Shadow, Shadows};
+use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
+
+/// What became of a construction.
+#[derive(Debug)]
+pub(crate) struct Constructed {
+    pub(super) generation: u64,
+    pub(super) result: Result<Arc<Active>, AdmitError>,
+}
+
+/// Everything that a construction needs, away from the control task.
+pub(super) struct Construction {
+    pub(super) recipe: Recipe,
+    pub(super) lane: LaneKind,
+    pub(super) deadline: Duration,
+    pub(super) fallback: BuiltIn,
+    pub(super) cause: Cause,
+    pub(super) caused_at: Instant,
+    pub(super) active_file_sha256: String,
+    pub(super) predecessor: Arc<Active>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Construction {
+    /// Constructs, rehearses, hands over state. Runs plugin code.
+    pub(super) fn carry_out(self) -> Result<Arc<Active>, AdmitError> {
+        let name = self.recipe.policy.0.name.clone();
+        let generation = self.recipe.generation;
+        let note = |shared: &Arc<Shared>| {
+            let (shared, policy) = (Arc::clone(shared), name.clone());
+            move |message: String| shared.post(Outcome::Note { policy: policy.clone(), generation, message })
+        };
+        admit::rehearse_once(&self.recipe, note(&self.shared))?;
+        let pipeline = Arc::new(admit::construct(&self.recipe, note(&self.shared))?);
+        self.hand_over(&name, &pipeline, note(&self.shared));
+        let shadows = self.shadows(&note(&self.shared))?;
+        let thread = format!("policy-{generation}");
+        let lane = Lane::new(self.lane, pipeline, &thread)
+            .map_err(|source| AdmitError::Thread { name: name.clone(), source })?;
+        Ok(Arc::new(Active {
+            info: Arc::new(self.info(name)),
+            lane,
+            fallback: default_instance(self.fallback),
+            caused_at: self.caused_at,
+            rounds: AtomicU64::new(0),
+            first_answer: OnceLock::new(),
+            shadows,
+            suspended: AtomicBool::new(false),
+        }))
+    }
+
+    /// Constructs and rehearses the shadows, and starts their thread.
+    fn shadows(&self, note: &(impl Fn(String) + Clone + Send + Sync + 'static)) -> Result<Option<Shadows>, AdmitError> {
+        let shadow = |recipe: &Recipe| {
+            admit::rehearse_once(recipe, note.clone())?;
+            let pipeline = Arc::new(admit::construct(recipe, note.clone())?);
+            Ok(Shadow { info: shadow_info(recipe), pipeline })
+        };
+        let shadows = self.recipe.shadows.iter().map(shadow).collect::<Result<Vec<_>, AdmitError>>()?;
+        if shadows.is_empty() {
+            return Ok(None);
+        }
+        let name = shadows[0].info.policy.name.clone();
+        Shadows::start(shadows).map(Some).map_err(|source| AdmitError::Thread { name, source })
+    }
+
+    fn hand_over(&self, name: &str, pipeline: &Pipeline, note: impl Fn(String)) {
+        let from = &self.predecessor;
+        if from.info.policy != *name || from.is_suspended() {
+            return;
+        }
+        match from.lane.pipeline().export_state() {
+            Ok(None) => {}
+            Ok(Some(state)) => {
+                if let Err(refusal) = pipeline.import_state(&state) {
+                    note(format!("starts cold: it does not take over its predecessor's state: {refusal}"));
+                }
+            }
+            Err(fault) => note(format!("starts cold: its predecessor hands over no state: {fault}")),
+        }
+    }
+
+    fn info(&self, policy: String) -> ActiveInfo {
+        let (version, library, sha256) = about_origin(&self.recipe.policy.1, &policy);
+        ActiveInfo {
+            filters: self.recipe.filters.iter().map(|(wanted, loaded)| part_info("filter", wanted, loaded)).collect(),
+            scores: scores_info(&self.recipe),
+            shadows: self.recipe.shadows.iter().map(shadow_info).collect(),
+            policy,
+            version,
+            generation: self.recipe.generation,
+            library,
+            sha256,
+            lane: self.lane,
+            deadline: self.deadline,
+            fallback: self.fallback,
+            since: SystemTime::now(),
+            cause: self.cause,
+            active_file_sha256: self.active_file_sha256.clone(),
+            activation: self.recipe.activation(self.fallback),
+        }
+    }
+}
+
+fn part_info(kind: &'static str, wanted: &Wanted, loaded: &Loaded) -> PartInfo {
+    let (version, library, sha256) = about(loaded, &wanted.name);
+    PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
+}
+
+fn scores_info(recipe: &Recipe) -> Vec<(PartInfo, u32)> {
+    recipe.scores.iter().map(|(wanted, weight, loaded)| (part_info("score", wanted, loaded), *weight)).collect()
+}
+
+fn shadow_info(recipe: &Recipe) -> ShadowInfo {
+    let (wanted, origin) = &recipe.policy;
+    let (version, library, sha256) = about_origin(origin, &wanted.name);
+    ShadowInfo {
+        policy: PartInfo { kind: "shadow", name: wanted.name.clone(), version, library, sha256 },
+        config: wanted.config.clone(),
+        scores: scores_info(recipe),
+    }
+}
+
+fn about_origin(origin: &Origin, name: &str) -> (String, String, String) {
+    match origin {
+        Origin::BuiltIn(_) | Origin::Composite => {
+            (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new())
+        }
+        Origin::Library(loaded) => about(loaded, name),
+    }
+}
+
+fn about(loaded: &Loaded, name: &str) -> (String, String, String) {
+    let version = loaded.export(name).map(|e| e.version.clone()).unwrap_or_default();
+    (version, loaded.file_name().to_owned(), loaded.digest().to_string())
+}
