@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -19,10 +19,11 @@ use policy_plugin_api::observe::Observation;
 use crate::apply::{Budgets, StageShares, apply};
 use crate::books::{Books, Seen};
 use crate::identity::{Cluster, ClusterView};
+use crate::ledger::Ledger;
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
 use crate::snapshot::{Snapshot, Source, shares};
-use crate::stall::{idle, waits_for};
+use crate::stall::{Standstill, idle};
 
 /// Who begins: the scheduler, or executors that ask for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub struct PolicyAdapter {
     mode: Mode,
     view: Arc<ClusterView>,
     reoffers: Arc<Reoffers>,
+    ledger: Arc<Mutex<Ledger>>,
     desk: tokio::sync::Mutex<Desk>,
     counters: Counters,
 }
@@ -110,6 +112,7 @@ impl PolicyAdapter {
             mode,
             view: Arc::default(),
             reoffers: Arc::default(),
+            ledger: Arc::default(),
             desk: tokio::sync::Mutex::default(),
             counters: Counters::default(),
         }
@@ -133,6 +136,11 @@ impl PolicyAdapter {
         Arc::clone(&self.reoffers)
     }
 
+    /// Its ledger of vcores, which [`crate::ObservedCluster`] keeps.
+    pub(crate) fn ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
     /// What it has counted.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -148,16 +156,20 @@ impl PolicyAdapter {
     }
 
     /// Jobs that run by name only: nothing of them is pending, and no task runs, or only tasks that have ended by all other
-    /// signs. Between stages that is so for a moment; a job of which it stays so will never end. Costs O(running tasks).
+    /// signs. Between stages that is so for a moment; a job of which it stays so will never end. Costs O(tasks).
     pub async fn idle_jobs(&self) -> Vec<JobId> {
+        self.idle().await.into_iter().map(|job| job.id).collect()
+    }
+
+    /// The same, with what their tasks hold by name.
+    pub(crate) async fn idle(&self) -> Vec<Standstill> {
         let graphs = self.desk.lock().await.books.graphs();
-        let mut waiting = Vec::new();
+        let mut jobs = Vec::new();
         for (id, graph) in graphs {
-            if let Some(on) = waits_for(graph.read().await.as_ref()) {
-                waiting.push((id, on));
-            }
+            jobs.push(Standstill::of(id, graph.read().await.as_ref()));
         }
-        idle(waiting, &self.view.phantoms())
+        let phantoms = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).phantoms(Instant::now());
+        idle(jobs, &phantoms)
     }
 
     /// Reports what came to light while a round was collected, and who came and went.

@@ -26,13 +26,8 @@ pub struct ObservedCluster {
     inner: InMemoryClusterState,
     view: Arc<ClusterView>,
     reoffers: Arc<Reoffers>,
-    books: Mutex<Audit>,
-}
-
-#[derive(Default)]
-struct Audit {
-    ledger: Ledger,
-    last_look: Option<Instant>,
+    ledger: Arc<Mutex<Ledger>>,
+    last_look: Mutex<Option<Instant>>,
 }
 
 impl ObservedCluster {
@@ -43,29 +38,27 @@ impl ObservedCluster {
             inner: InMemoryClusterState::default(),
             view: adapter.view(),
             reoffers: adapter.reoffers(),
-            books: Mutex::default(),
+            ledger: adapter.ledger(),
+            last_look: Mutex::default(),
         }
     }
 
-    fn books(&self) -> MutexGuard<'_, Audit> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares the books with the graphs, now and then: what has been missing for long is given back, and whoever looks for
-    /// jobs that never end is told of phantoms.
+    /// Compares the ledger with the graphs, now and then; what has been missing for long is given back.
     async fn audit(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Result<()> {
         let now = Instant::now();
-        if self.books().last_look.is_some_and(|last| now.duration_since(last) < LOOK_FOR_MISSING_EVERY) {
-            return Ok(());
+        {
+            let mut last = self.last_look.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| now.duration_since(last) < LOOK_FOR_MISSING_EVERY) {
+                return Ok(());
+            }
+            *last = Some(now);
         }
         let running = ledger::running(jobs).await;
-        let missing = {
-            let mut books = self.books();
-            books.last_look = Some(now);
-            let missing = books.ledger.compare(&running, now);
-            self.view.set_phantoms(books.ledger.phantoms(now));
-            missing
-        };
+        let missing = self.ledger().compare(&running, now);
         for (executor, vcores) in missing {
             tracing::warn!(executor, vcores, "vcores of tasks that Ballista no longer knows are given back");
             self.inner.unbind_tasks(vec![(executor, vcores)]).await?;
@@ -94,21 +87,21 @@ impl ClusterState for ObservedCluster {
     ) -> Result<Vec<BoundTask>> {
         self.audit(&active_jobs).await?;
         let bound = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
-        let mut books = self.books();
+        let mut ledger = self.ledger();
         for tasks in bound.chunk_by(|a, b| a.0 == b.0) {
-            books.ledger.change(&tasks[0].0, -tasks.iter().map(|t| i64::from(t.1.vcores_consumed)).sum::<i64>());
+            ledger.take(&tasks[0].0, tasks.iter().map(|t| t.1.vcores_consumed).sum());
         }
         // Nothing else may happen in a cluster that has nothing left.
-        if let Some(executor) = books.ledger.suspect() {
+        if let Some(executor) = ledger.suspect() {
             self.reoffers.ask(executor, false);
         }
         Ok(bound)
     }
 
-    async fn unbind_tasks(&self, executor_slots: Vec<ExecutorSlot>) -> Result<()> {
+    async fn unbind_tasks(&self, mut executor_slots: Vec<ExecutorSlot>) -> Result<()> {
         {
-            let mut books = self.books();
-            executor_slots.iter().for_each(|(executor, vcores)| books.ledger.change(executor, i64::from(*vcores)));
+            let mut ledger = self.ledger();
+            executor_slots.iter_mut().for_each(|(executor, vcores)| *vcores = ledger.give_back(executor, *vcores));
         }
         self.inner.unbind_tasks(executor_slots).await
     }
@@ -117,7 +110,7 @@ impl ClusterState for ObservedCluster {
         let (id, host, vcores) = (metadata.id.clone(), metadata.host.clone(), metadata.specification.vcores);
         let free = spec.available_vcores;
         self.inner.register_executor(metadata, spec).await?;
-        self.books().ledger.register(&id, free);
+        self.ledger().register(&id, free);
         self.view.register(&id, &host, vcores);
         Ok(())
     }
@@ -144,7 +137,7 @@ impl ClusterState for ObservedCluster {
     async fn remove_executor(&self, executor_id: &str) -> Result<()> {
         self.inner.remove_executor(executor_id).await?;
         self.view.remove(executor_id);
-        self.books().ledger.remove(executor_id);
+        self.ledger().remove(executor_id);
         Ok(())
     }
 

@@ -24,7 +24,6 @@ struct View {
     uids: UidTable,
     cluster: Option<Cluster>,
     changes: Vec<(ObservationKind, ExecutorUid)>,
-    phantoms: HashMap<String, i64>,
 }
 
 #[derive(Debug)]
@@ -190,15 +189,6 @@ impl ClusterView {
         let view = self.lock();
         let mut registered = view.executors.iter().filter(|(_, executor)| executor.registered);
         registered.next().map(|(name, _)| name.clone())
-    }
-
-    /// Vcores that are free although graphs say that tasks run on them, by executor (see `ledger`).
-    pub(crate) fn set_phantoms(&self, vcores: HashMap<String, i64>) {
-        self.lock().phantoms = vcores;
-    }
-
-    pub(crate) fn phantoms(&self) -> HashMap<String, i64> {
-        self.lock().phantoms.clone()
     }
 
     /// Who came and went since the last call.

@@ -30,7 +30,10 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Row {
     capacity: i64,
+    /// As Ballista has it.
     free: i64,
+    /// Of what comes back next, so much has been given back before.
+    owed: i64,
     missing: Standing,
     phantom: Standing,
 }
@@ -59,17 +62,36 @@ impl Ledger {
     pub(crate) fn register(&mut self, executor: &str, vcores: u32) {
         let vcores = i64::from(vcores);
         let (missing, phantom) = Default::default();
-        self.rows.insert(executor.to_owned(), Row { capacity: vcores, free: vcores, missing, phantom });
+        self.rows.insert(executor.to_owned(), Row { capacity: vcores, free: vcores, owed: 0, missing, phantom });
     }
 
     pub(crate) fn remove(&mut self, executor: &str) {
         self.rows.remove(executor);
     }
 
-    /// So many vcores were taken (negative) or given back.
-    pub(crate) fn change(&mut self, executor: &str, by: i64) {
+    /// So many vcores were taken.
+    pub(crate) fn take(&mut self, executor: &str, vcores: u32) {
         if let Some(row) = self.rows.get_mut(executor) {
-            row.free += by;
+            row.free -= i64::from(vcores);
+        }
+    }
+
+    /// So many vcores come back; returns how many of them Ballista may count.
+    pub(crate) fn give_back(&mut self, executor: &str, vcores: u32) -> u32 {
+        let Some(row) = self.rows.get_mut(executor) else { return vcores };
+        let kept = row.owed.clamp(0, i64::from(vcores));
+        let counted = i64::from(vcores) - kept;
+        row.owed -= kept;
+        row.free += counted;
+        counted as u32
+    }
+
+    /// Vcores of phantoms will be given back once more, with their job.
+    pub(crate) fn expect_again(&mut self, vcores: &HashMap<String, i64>) {
+        for (executor, vcores) in vcores {
+            if let Some(row) = self.rows.get_mut(executor) {
+                row.owed += vcores;
+            }
         }
     }
 
@@ -78,9 +100,15 @@ impl Ledger {
     pub(crate) fn compare(&mut self, running: &HashMap<String, i64>, now: Instant) -> Vec<(String, u32)> {
         let mut back = Vec::new();
         for (executor, row) in &mut self.rows {
-            let short = row.capacity - running.get(executor).copied().unwrap_or(0) - row.free;
+            let running = running.get(executor).copied().unwrap_or(0);
+            let short = row.capacity - running - (row.free - row.owed);
             row.missing.look(short, now);
             row.phantom.look(-short, now);
+            // More than all tasks that run here could be phantoms of: given back twice, as Ballista does for late reports.
+            if let Some(twice) = row.phantom.lasting(now).map(|least| least - running).filter(|twice| *twice > 0) {
+                row.owed += twice;
+                row.phantom = Standing::default();
+            }
             if let Some(least) = row.missing.lasting(now) {
                 row.free += least;
                 row.missing = Standing::default();
@@ -134,16 +162,16 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.register("e0", 4);
         ledger.register("e1", 4);
-        ledger.change("e0", -3);
-        ledger.change("e1", -2);
+        ledger.take("e0", 3);
+        ledger.take("e1", 2);
         let running = HashMap::from([("e0".to_owned(), 1), ("e1".to_owned(), 2)]);
         let begun = Instant::now();
         assert_eq!(ledger.compare(&running, begun), []);
         assert_eq!(ledger.suspect(), Some("e0"));
         // One of the two comes back by itself; only what was missing all the time counts.
-        ledger.change("e0", 1);
+        ledger.give_back("e0", 1);
         assert_eq!(ledger.compare(&running, begun + MISSING_FOR / 2), []);
-        ledger.change("e0", -1);
+        ledger.take("e0", 1);
         assert_eq!(ledger.compare(&running, begun + MISSING_FOR), [("e0".to_owned(), 1)]);
         assert_eq!(ledger.compare(&running, begun + MISSING_FOR), [], "one is still missing, but not for long");
         let all_running = HashMap::from([("e0".to_owned(), 2), ("e1".to_owned(), 2)]);
@@ -158,7 +186,7 @@ mod tests {
         let running = |vcores: i64| HashMap::from([("e0".to_owned(), vcores)]);
         let begun = Instant::now();
         // Two tasks run; the vcores of one are free.
-        ledger.change("e0", -1);
+        ledger.take("e0", 1);
         assert_eq!(ledger.compare(&running(2), begun), []);
         assert!(ledger.phantoms(begun).is_empty());
         let later = begun + MISSING_FOR;
@@ -167,5 +195,33 @@ mod tests {
         ledger.compare(&running(1), later);
         assert!(ledger.phantoms(later).is_empty(), "it was on its way");
         assert_eq!(ledger.suspect(), None);
+    }
+
+    /// Ballista gives back what a cancelled job's tasks hold: for phantoms, that is once too often.
+    #[test]
+    fn what_is_given_back_twice_is_counted_once() {
+        let mut ledger = Ledger::default();
+        ledger.register("e0", 4);
+        let running = |vcores: i64| HashMap::from([("e0".to_owned(), vcores)]);
+        let begun = Instant::now();
+        // A task of two vcores reports, and goes on by name.
+        ledger.take("e0", 2);
+        assert_eq!(ledger.give_back("e0", 2), 2);
+        ledger.compare(&running(2), begun);
+        ledger.compare(&running(2), begun + MISSING_FOR);
+        assert_eq!(ledger.phantoms(begun + MISSING_FOR), running(2));
+        ledger.expect_again(&running(2));
+        assert_eq!(ledger.give_back("e0", 2), 0, "it is free already");
+        ledger.compare(&running(0), begun + MISSING_FOR);
+        assert!(ledger.phantoms(begun + MISSING_FOR * 2).is_empty());
+        // Of a report that is counted twice nobody tells; what is more than everything must be such.
+        ledger.take("e0", 1);
+        assert_eq!((ledger.give_back("e0", 1), ledger.give_back("e0", 1)), (1, 1));
+        ledger.compare(&running(0), begun + MISSING_FOR * 3);
+        ledger.compare(&running(0), begun + MISSING_FOR * 4);
+        assert!(ledger.phantoms(begun + MISSING_FOR * 9).is_empty(), "no task is a phantom of it");
+        ledger.take("e0", 2);
+        assert_eq!(ledger.give_back("e0", 2), 1, "one is owed");
+        assert_eq!(ledger.compare(&running(0), begun + MISSING_FOR * 5), []);
     }
 }

@@ -1,13 +1,13 @@
 //! A Ballista scheduler with a policy host in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use ballista_core::ConfigProducer;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{CancelJobParams, UpdateTaskStatusParams};
 use ballista_core::utils::{default_config_producer, default_session_builder};
+use ballista_core::{ConfigProducer, JobId};
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
@@ -80,8 +80,14 @@ async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler, push:
         if let Some(executor) = adapter.view().anybody().filter(|_| push) {
             offer(&scheduler, executor).await;
         }
-        for job in stalls.look(&adapter.idle_jobs().await, Instant::now()) {
+        let idle = adapter.idle().await;
+        let ids: Vec<JobId> = idle.iter().map(|job| job.id.clone()).collect();
+        for job in stalls.look(&ids, Instant::now()) {
             tracing::warn!(%job, "nothing of the job runs or can run since {STALLED_FOR:?}: Ballista lost its way; cancelled");
+            // Ballista gives back what the job's tasks hold by name, though it is free.
+            let held = idle.iter().find(|one| one.id == job).map(|one| &one.on);
+            held.into_iter()
+                .for_each(|on| adapter.ledger().lock().unwrap_or_else(PoisonError::into_inner).expect_again(on));
             let cancellation = CancelJobParams { job_id: job.to_string() };
             if let Err(status) = SchedulerGrpc::cancel_job(&scheduler, tonic::Request::new(cancellation)).await {
                 tracing::warn!(%job, "cannot be cancelled: {status}");

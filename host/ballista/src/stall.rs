@@ -9,40 +9,64 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use ballista_core::JobId;
-use ballista_core::serde::protobuf::job_status;
+use ballista_core::serde::protobuf::{failed_task, job_status, task_status};
 use ballista_scheduler::state::execution_graph::ExecutionGraph;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 
 use crate::ledger;
 use crate::limits::STALLED_FOR;
 
-/// What a job waits for that has nothing pending, and no stage that could begin to run: the vcores of its running tasks by
-/// executor. `None` for other jobs. Costs O(tasks of running stages).
-pub(crate) fn waits_for(graph: &dyn ExecutionGraph) -> Option<HashMap<String, i64>> {
-    let is_running = matches!(graph.status().status, Some(job_status::Status::Running(_)));
-    let could_begin = graph.stages().values().any(|stage| match stage {
-        ExecutionStage::Resolved(_) => true,
-        ExecutionStage::Running(stage) => !stage.pending.is_empty(),
-        _ => false,
-    });
-    (is_running && !could_begin).then(|| {
-        let mut vcores = HashMap::new();
-        ledger::of_graph(graph, &mut vcores);
-        vcores
-    })
+/// A job, by what tells whether it goes on.
+#[derive(Debug)]
+pub(crate) struct Standstill {
+    pub(crate) id: JobId,
+    /// Whether it waits for running tasks at most: nothing is pending, and no stage could begin to run.
+    waits: bool,
+    /// Whether an executor's loss has befallen it. Others have no phantoms, whatever the ledger says.
+    was_hit: bool,
+    /// Vcores of its running tasks, by executor.
+    pub(crate) on: HashMap<String, i64>,
 }
 
-/// Of jobs and what they wait for, those that wait for nothing, or for phantoms only. So many vcores of an executor are
-/// phantoms as `phantoms` says; where jobs wait for more than that, nobody can tell whose they are.
-pub(crate) fn idle(waiting: Vec<(JobId, HashMap<String, i64>)>, phantoms: &HashMap<String, i64>) -> Vec<JobId> {
-    let mut claimed: HashMap<&str, i64> = HashMap::new();
-    for (executor, vcores) in waiting.iter().flat_map(|(_, on)| on) {
-        *claimed.entry(executor).or_default() += vcores;
+impl Standstill {
+    /// Costs O(tasks).
+    pub(crate) fn of(id: JobId, graph: &dyn ExecutionGraph) -> Self {
+        let is_running = matches!(graph.status().status, Some(job_status::Status::Running(_)));
+        let could_begin = graph.stages().values().any(|stage| match stage {
+            ExecutionStage::Resolved(_) => true,
+            ExecutionStage::Running(stage) => !stage.pending.is_empty(),
+            _ => false,
+        });
+        let was_hit = graph.stages().values().any(|stage| {
+            let tasks = match stage {
+                ExecutionStage::Running(stage) => &stage.task_infos,
+                ExecutionStage::Successful(stage) => &stage.task_infos,
+                _ => return false,
+            };
+            tasks.iter().any(|task| is_lost(&task.task_status))
+        });
+        let mut on = HashMap::new();
+        ledger::of_graph(graph, &mut on);
+        Self { id, waits: is_running && !could_begin, was_hit, on }
     }
-    let is_phantom = |executor: &str| phantoms.get(executor).is_some_and(|vcores| *vcores >= claimed[executor]);
-    let idle = waiting.iter().filter(|(_, on)| on.keys().all(|executor| is_phantom(executor)));
-    let mut idle: Vec<JobId> = idle.map(|(job, _)| job.clone()).collect();
-    idle.sort_unstable();
+}
+
+fn is_lost(status: &task_status::Status) -> bool {
+    let task_status::Status::Failed(failed) = status else { return false };
+    matches!(failed.failed_reason, Some(failed_task::FailedReason::ResultLost(_)))
+}
+
+/// Of all jobs, those that wait for nothing, or for phantoms only. So many vcores of an executor are phantoms as `phantoms`
+/// says; where tasks hold more than that there, nobody can tell which of them are.
+pub(crate) fn idle(jobs: Vec<Standstill>, phantoms: &HashMap<String, i64>) -> Vec<Standstill> {
+    let mut held: HashMap<String, i64> = HashMap::new();
+    for (executor, vcores) in jobs.iter().flat_map(|job| &job.on) {
+        *held.entry(executor.clone()).or_default() += vcores;
+    }
+    let are_phantoms = |executor: &String| phantoms.get(executor) >= held.get(executor);
+    let mut idle = jobs;
+    idle.retain(|job| job.waits && (job.on.is_empty() || job.was_hit && job.on.keys().all(are_phantoms)));
+    idle.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     idle
 }
 
@@ -76,17 +100,31 @@ mod tests {
     #[test]
     fn phantoms_are_waited_for_in_vain_and_tasks_are_not() {
         let on = |rows: &[(&str, i64)]| rows.iter().map(|(e, v)| ((*e).to_owned(), *v)).collect::<HashMap<_, _>>();
-        let [a, b] = [JobId::from("a"), JobId::from("b")];
-        let idle = |waiting: &[(&JobId, &[(&str, i64)])], phantoms: &[(&str, i64)]| {
-            idle(waiting.iter().map(|(job, rows)| ((*job).clone(), on(rows))).collect(), &on(phantoms))
+        let job = |id: &str, rows: &[(&str, i64)]| Standstill {
+            id: JobId::from(id),
+            waits: true,
+            was_hit: true,
+            on: on(rows),
         };
-        assert_eq!(idle(&[(&b, &[]), (&a, &[])], &[]), [a.clone(), b.clone()], "nothing at all");
-        assert_eq!(idle(&[(&a, &[("e0", 1)])], &[]), []);
-        assert_eq!(idle(&[(&a, &[("e0", 1)])], &[("e0", 1)]), std::slice::from_ref(&a));
-        assert_eq!(idle(&[(&a, &[("e0", 1), ("e1", 2)])], &[("e0", 1), ("e1", 1)]), [], "one of two on e1 runs");
-        // Either of them may be the one that runs.
-        assert_eq!(idle(&[(&a, &[("e0", 1)]), (&b, &[("e0", 1)])], &[("e0", 1)]), []);
-        assert_eq!(idle(&[(&a, &[("e0", 1)]), (&b, &[("e1", 1)])], &[("e0", 1)]), [a]);
+        let idle = |jobs: Vec<Standstill>, phantoms: &[(&str, i64)]| {
+            idle(jobs, &on(phantoms)).into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(idle(vec![job("b", &[]), job("a", &[])], &[]), ["a", "b"], "nothing at all");
+        let none: [&str; 0] = [];
+        assert_eq!(idle(vec![job("a", &[("e0", 1)])], &[]), none);
+        assert_eq!(idle(vec![job("a", &[("e0", 1)])], &[("e0", 1)]), ["a"]);
+        assert_eq!(
+            idle(vec![job("a", &[("e0", 1), ("e1", 2)])], &[("e0", 1), ("e1", 1)]),
+            none,
+            "one of two on e1 runs"
+        );
+        let two = |a: Standstill| vec![a, job("b", &[("e0", 1)])];
+        assert_eq!(idle(two(job("a", &[("e0", 1)])), &[("e0", 1)]), none, "either may be the one that runs");
+        let goes_on = Standstill { waits: false, ..job("a", &[("e0", 1)]) };
+        assert_eq!(idle(two(goes_on), &[("e0", 1)]), none, "also when the other has something pending");
+        assert_eq!(idle(two(job("a", &[("e1", 1)])), &[("e0", 1)]), ["b"]);
+        let sound = Standstill { was_hit: false, ..job("a", &[("e0", 1)]) };
+        assert_eq!(idle(vec![sound], &[("e0", 1)]), none, "no executor of its was lost");
     }
 
     #[test]
