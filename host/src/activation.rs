@@ -223,6 +223,15 @@ impl Activation {
         self.filters.iter().map(|filter| ("filter", filter)).chain(scores)
     }
 
+    /// All that it names, with the kind that gives it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
+        let candidates = self.shadow.iter().flat_map(|candidate| {
+            let scores = candidate.scores.iter().map(|(score, _)| ("score", score));
+            std::iter::once(("policy", &candidate.policy)).chain(scores)
+        });
+        std::iter::once(("policy", &self.policy)).chain(self.parts()).chain(candidates)
+    }
+
     /// Reads an `active.json`.
     ///
     /// # Errors

@@ -50,6 +50,11 @@ pub struct ActiveInfo {
 }
 
 impl ActiveInfo {
+    /// Whether both are of the same libraries and configs; their shadows may differ.
+    fn is_made_like(&self, other: &Self) -> bool {
+        self.sha256 == other.sha256 && self.activation == other.activation && self.parts().eq(other.parts())
+    }
+
     /// Its filters and scores.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &PartInfo> {
         self.filters.iter().chain(self.scores.iter().map(|(part, _)| part))
@@ -172,7 +177,9 @@ impl Slot {
         // The last good one: what serves now, if it ever answered, else what would have stood in for it.
         let serving = old.serving();
         let proven = serving.rounds.load(Ordering::Relaxed) > 0 || Arc::ptr_eq(serving, &old.initial);
-        let standby = if proven || old.standby.is_suspended() { serving } else { &old.standby };
+        // The same code once more, as when only its shadows are others, stands in for nobody.
+        let stands_in = proven && !serving.info.is_made_like(&new.info);
+        let standby = if stands_in || old.standby.is_suspended() { serving } else { &old.standby };
         self.store(&old, new, Arc::clone(standby))
     }
 

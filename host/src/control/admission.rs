@@ -174,7 +174,7 @@ impl Control {
                     self.refuse(&file, code, message, "", None);
                 }
                 self.books.touch();
-                self.renew(&loaded, seen_at);
+                self.renew(loaded, seen_at);
             }
         }
         self.retry_queued();
@@ -197,8 +197,12 @@ impl Control {
         }
     }
 
-    /// A library that gives the wished policy, one of its filters or scores anew is swapped in by itself.
-    fn renew(&mut self, loaded: &Loaded, seen_at: Instant) {
+    /// A library that gives the wished policy, one of its filters, scores or shadows anew is swapped in by itself.
+    pub(super) fn renew(&mut self, loaded: Arc<Loaded>, seen_at: Instant) {
+        if self.constructing.is_some() {
+            self.arrived.push((loaded, seen_at));
+            return;
+        }
         let Some(wish) = &self.wish else { return };
         let lineup = self.shared.slot.load();
         let info = &lineup.active.info;

@@ -21,6 +21,7 @@ use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
+use crate::load::Loaded;
 use crate::registry::Registry;
 use crate::slot::{Active, ActiveInfo};
 use crate::watch::{Change, WatchHandle, watch};
@@ -93,6 +94,8 @@ pub(crate) struct Control {
     queued: Option<Request>,
     /// The generation under construction, and when that is given up.
     constructing: Option<(u64, Instant, Request)>,
+    /// Libraries admitted during a construction: measured against the wish that comes of it.
+    arrived: Vec<(Arc<Loaded>, Instant)>,
     /// Files under way: (file, arrival, given up at).
     admitting: Vec<(String, u64, Instant)>,
     awaited: Option<Awaited>,
@@ -133,6 +136,7 @@ impl Control {
             books,
             wish: None,
             queued: None,
+            arrived: Vec::new(),
             constructing: None,
             admitting: Vec::new(),
             awaited: None,

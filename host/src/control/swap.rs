@@ -53,9 +53,9 @@ impl Control {
             return;
         }
         if request.explicit {
-            let mut lifted = self.registry.reinstate("policy", &request.activation.policy.name);
-            for (kind, part) in request.activation.parts() {
-                lifted |= self.registry.reinstate(kind, &part.name);
+            let mut lifted = false;
+            for (kind, wanted) in request.activation.all() {
+                lifted |= self.registry.reinstate(kind, &wanted.name);
             }
             if lifted {
                 self.books.remember_quarantine(self.registry.quarantined());
@@ -77,11 +77,17 @@ impl Control {
         }
     }
 
+    /// What waited for a construction, or for a library.
     pub(super) fn retry_queued(&mut self) {
         if self.constructing.is_none()
             && let Some(request) = self.queued.take()
         {
             self.request(request);
+        }
+        while self.constructing.is_none()
+            && let Some((loaded, seen_at)) = self.arrived.pop()
+        {
+            self.renew(loaded, seen_at);
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! Waking a sleeper costs 5 to 60 us, as much as a small round. So both sides look for each other before they sleep, as
 //! long as it paid the last time (as hypervisors do with idle virtual CPUs: Linux, "halt polling"): a burst of rounds
-//! pays for one wake-up, and rounds that come now and then cost no spinning.
+//! pays for one wake-up. The thread does not look for rounds that come now and then; who asks looks for the answer of any
+//! round, unless the last one took longer than that.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvError, TryRecvError};
@@ -51,7 +52,7 @@ struct Progress {
 #[derive(Debug)]
 pub(crate) struct Runner {
     jobs: mpsc::Sender<Job>,
-    /// Whether the thread worked so long on the last round that it does not pay to look for its next answer.
+    /// Whether the last answer took so long that it does not pay to look for the next one.
     slow: Arc<AtomicBool>,
 }
 
@@ -148,15 +149,14 @@ fn work(pipeline: &Pipeline, inbox: &mpsc::Receiver<Job>, slow: &AtomicBool) {
     while let Ok(job) = if looks > 0 { look_for_job(inbox, idle_since) } else { inbox.recv() } {
         let came_soon = job.asked.saturating_duration_since(idle_since) < LOOK_FOR_ROUND;
         looks = if came_soon { LOOKS_FOR_ROUND } else { looks.saturating_sub(1) };
-        let started = Instant::now();
-        let _ = job.progress.started.set(started);
+        let _ = job.progress.started.set(Instant::now());
         let answer = pollster::block_on(pipeline.run(&job.round, job.observations.as_deref(), &job.progress.limits));
         if job.progress.over.swap(true, Ordering::AcqRel) {
             // Written off in the meantime, and back after all.
             STUCK.fetch_sub(1, Ordering::Relaxed);
         }
         idle_since = Instant::now();
-        slow.store(idle_since.duration_since(started) > LOOK_FOR_ANSWER, Ordering::Relaxed);
+        slow.store(idle_since.duration_since(job.asked) > LOOK_FOR_ANSWER, Ordering::Relaxed);
         let _ = job.reply.send(answer);
     }
 }

@@ -114,6 +114,41 @@ async fn a_new_library_of_a_shadow_or_of_its_score_is_taken_by_itself() {
     }
 }
 
+/// The active policy is made anew with its shadows: the same code must not become its own standby.
+#[tokio::test]
+async fn a_change_of_shadows_does_not_cost_the_last_good_generation() {
+    let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
+    hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
+    hosted.receipted("bias").await;
+    let round = |job| jobs_round(4, 4, &[(job, "team-a", 8)]);
+    assert_eq!(hosted.host.bind(round("other")).await.policy(), "bias");
+    for shadow in ["", r#"{ "policy": "round-robin" }"#, r#"{ "policy": "binding" }"#] {
+        hosted.sandbox.activate(&format!(
+            r#"{{ "policy": "hostile", "config": {{ "bind": "panic", "job": "target" }}, "shadow": [{shadow}] }}"#
+        ));
+        hosted.receipted("hostile").await;
+        assert_eq!(hosted.host.bind(round("other")).await.policy(), "hostile");
+    }
+    assert!(hosted.host.bind(round("target")).await.fallback().is_some());
+    let next = hosted.host.bind(round("target")).await;
+    assert_eq!((next.policy(), next.fallback()), ("bias", None));
+}
+
+/// `active.json`, written again, tries once more what is out of service: as a shadow, too.
+#[tokio::test]
+async fn what_failed_in_service_can_be_tried_as_a_shadow() {
+    let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
+    let hostile = r#"{ "policy": "hostile", "config": { "bind": "panic", "job": "trap" } }"#;
+    hosted.sandbox.activate(hostile);
+    hosted.receipted("hostile").await;
+    assert!(hosted.host.bind(jobs_round(4, 4, &[("trap", "team-a", 8)])).await.fallback().is_some());
+    hosted.sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{hostile}] }}"#));
+    hosted.receipted("bias").await;
+    let shown = watch(&hosted, |shadow| shadow.first().is_some_and(|s| s.rounds >= 1)).await;
+    assert_eq!((shown[0].policy.as_str(), shown[0].failed.as_str()), ("hostile", ""));
+    assert!(hosted.host.receipt().quarantined.is_empty());
+}
+
 #[tokio::test]
 async fn a_shadow_that_cannot_be_made_is_refused_with_its_place() {
     let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
@@ -197,6 +232,9 @@ fn a_promoted_candidate_keeps_its_config() {
     assert_eq!(code, 1, "{out}");
     assert!(err.contains("error[ambiguous-shadow]: consistent-hash is 2 of the shadows: say with --config"), "{err}");
     assert_eq!(active()["policy"], "bias", "nothing was written");
+    let told = ["switch", "consistent-hash", "--config", r#"{ "balance_factor_percent": 200 }"#];
+    assert_eq!(over(&sandbox, &told).0, 0);
+    assert_eq!(active()["config"], serde_json::json!({ "balance_factor_percent": 200 }));
     assert_eq!(over(&sandbox, &["switch", "bias", "--config", "{}"]).0, 0);
     assert_eq!(running.stop().0, 0);
 }

@@ -1,5 +1,7 @@
 //! Swaps: by file, by new library, by rename, by copy over the mapped file; receipts that tell the truth.
 
+use std::time::Duration;
+
 use policy_host::{Cause, EventKind};
 
 use crate::hosted::Hosted;
@@ -107,6 +109,20 @@ async fn a_library_and_its_active_file_may_arrive_at_once_in_any_order() {
         hosted.receipted("greedy").await;
         assert_eq!(hosted.bind(1).await.policy(), "greedy");
     }
+}
+
+/// While what was asked for later is under construction, a library of what was active before changes nothing.
+#[tokio::test]
+async fn a_new_library_does_not_undo_a_switch_that_is_under_way() {
+    let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
+    hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
+    hosted.receipted("bias").await;
+    hosted.sandbox.activate(r#"{ "policy": "hostile", "config": { "construct": "slow" } }"#);
+    hosted.sandbox.rename_in(&library("policy_bias"), &variant("policy_bias", 1));
+    hosted.receipted("hostile").await;
+    // The new library is there by now, or will be soon; nothing is swapped for it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(hosted.host.active().policy, "hostile");
 }
 
 #[tokio::test]

@@ -86,18 +86,23 @@ impl Switch {
         if let Some(shadow) = file.get_mut("shadow").and_then(Value::as_array_mut) {
             tried.extend(shadow.extract_if(.., |candidate| candidate["policy"] == self.policy.as_str()));
         }
-        if let [one] = tried.as_slice()
-            && let Some(scores) = one.get("scores")
+        if let Some(config) = &config
+            && tried.len() > 1
         {
-            file.insert("scores".into(), scores.clone());
+            tried.retain(|candidate| candidate.get("config") == Some(config));
         }
         let config = match (config, tried.as_slice()) {
-            (Some(config), _) => Some(config),
-            (None, [one]) => one.get("config").cloned(),
-            (None, []) => None,
-            (None, several) => {
-                let n = several.len();
-                let message = format!("{} is {n} of the shadows: say with --config which of them", self.policy);
+            (config, [one]) => {
+                if let Some(scores) = one.get("scores") {
+                    file.insert("scores".into(), scores.clone());
+                }
+                config.or_else(|| one.get("config").cloned())
+            }
+            (config, []) => config,
+            (_, several) => {
+                let (n, policy) = (several.len(), &self.policy);
+                let message =
+                    format!("{policy} is {n} of the shadows: say with --config which of them, or edit {ACTIVE_FILE}");
                 return Err(Failure::new("ambiguous-shadow", message));
             }
         };

@@ -151,7 +151,8 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
         let values: Vec<Vec<f64>> = bins.iter().map(|&bin| of_size(&results.rows[at], bin)).collect();
         let shown = |v: &Vec<f64>| match interval(v) {
             _ if v.is_empty() => "–".to_owned(),
-            Some((low, high)) => format!("{:.2} [{low:.2}, {high:.2}]", mean(v)),
+            // No slowdown is below 1.
+            Some((low, high)) => format!("{:.2} [{:.2}, {high:.2}]", mean(v), low.max(1.0)),
             None => format!("{:.2}", mean(v)),
         };
         table.row(named(mark, name), values.iter().map(|v| Cell::text(shown(v))).collect());
@@ -195,7 +196,7 @@ pub(super) fn locality(page: &Page<'_>) -> String {
     let results = page.view.results;
     let rows = page.series().map(|(i, mark, name)| (mark, short(name), &results.rows[i]));
     let rows = rows.map(|(mark, name, row)| {
-        (mark, name, 100.0 * row.value(at), row.interval(at).map(|(a, b)| (100.0 * a, 100.0 * b)))
+        (mark, name, 100.0 * row.value(at), row.interval(at).map(|(a, b)| (100.0 * a.max(0.0), 100.0 * b.min(1.0))))
     });
     let best = 100.0 * results.bound.value(at);
     let drawing = Dots {
