@@ -300,8 +300,9 @@ impl<'a> Page<'a> {
         format!(
             "<ul>\n<li>Every policy saw the same workloads and seeds; differences are taken seed by seed.</li>\n<li>{}</li>\n\
              <li>Intervals are 95 %, by Student's t over the seeds; those of figures end where the figure does, at 0 or at all. \
-             Several differences are looked at here: one in twenty excludes 0 by chance.</li>\n<li><em>random</em> places every task on an executor drawn among those with room. A policy that \
-             does not beat it is not worth its while.</li>\n<li><em>lower-bound</em> follows from workload and cluster alone; \
+             Several differences are looked at here: one in twenty excludes 0 by chance.</li>\n<li><em>random</em> places every \
+             task on an executor drawn among those with room. A policy that does not beat it is not worth its \
+             while.</li>\n<li><em>lower-bound</em> follows from workload and cluster alone; \
              no one schedule need reach all of it. Its utilisation is that of its makespan: a policy that moves more bytes, or uses \
              slower executors, keeps vcores busier without getting more done.</li>\n<li>Drawings over time and \
              executors show the first seed only; distributions have all seeds, in at most 512 points a line.</li>\n\
