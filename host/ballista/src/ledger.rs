@@ -110,9 +110,14 @@ impl Ledger {
                 row.phantom = Standing::default();
             }
             if let Some(least) = row.missing.lasting(now) {
-                row.free += least;
                 row.missing = Standing::default();
-                back.push((executor.clone(), least as u32));
+                // What is owed makes up for it first.
+                let made_up = least.min(row.owed);
+                row.owed -= made_up;
+                row.free += least - made_up;
+                if least > made_up {
+                    back.push((executor.clone(), (least - made_up) as u32));
+                }
             }
         }
         back.sort_unstable();
@@ -214,14 +219,19 @@ mod tests {
         assert_eq!(ledger.give_back("e0", 2), 0, "it is free already");
         ledger.compare(&running(0), begun + MISSING_FOR);
         assert!(ledger.phantoms(begun + MISSING_FOR * 2).is_empty());
+        // What was expected and does not come is not missing.
+        ledger.expect_again(&running(1));
+        let at = |times: u32| begun + MISSING_FOR * times;
+        assert_eq!([ledger.compare(&running(0), at(3)), ledger.compare(&running(0), at(4))], [[], []]);
+        assert_eq!(ledger.suspect(), None);
         // Of a report that is counted twice nobody tells; what is more than everything must be such.
         ledger.take("e0", 1);
         assert_eq!((ledger.give_back("e0", 1), ledger.give_back("e0", 1)), (1, 1));
-        ledger.compare(&running(0), begun + MISSING_FOR * 3);
-        ledger.compare(&running(0), begun + MISSING_FOR * 4);
-        assert!(ledger.phantoms(begun + MISSING_FOR * 9).is_empty(), "no task is a phantom of it");
+        ledger.compare(&running(0), at(5));
+        ledger.compare(&running(0), at(6));
+        assert!(ledger.phantoms(at(9)).is_empty(), "no task is a phantom of it");
         ledger.take("e0", 2);
         assert_eq!(ledger.give_back("e0", 2), 1, "one is owed");
-        assert_eq!(ledger.compare(&running(0), begun + MISSING_FOR * 5), []);
+        assert_eq!(ledger.compare(&running(0), at(7)), []);
     }
 }

@@ -89,6 +89,7 @@ impl Control {
             Ok(activation) => self.request(Request {
                 activation,
                 cause: Cause::ActiveFile,
+                file: ACTIVE_FILE.to_owned(),
                 caused_at: seen_at,
                 active_file_sha256: sha256,
                 // What lay there when the host started was not written in view of the quarantine list.
@@ -229,6 +230,7 @@ impl Control {
             let request = Request {
                 activation: wish.activation.clone(),
                 cause: Cause::NewLibrary,
+                file: loaded.file_name().to_owned(),
                 caused_at: seen_at,
                 active_file_sha256: wish.active_file_sha256.clone(),
                 explicit: false,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::activation::Activation;
+use crate::activation::{ACTIVE_FILE, Activation};
 use crate::background::{self, Workers};
 use crate::event::{Cause, Event, EventKind};
 use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
@@ -57,6 +57,8 @@ const ANSWER_TICK: Duration = Duration::from_millis(1);
 struct Request {
     activation: Activation,
     cause: Cause,
+    /// The file that it comes from.
+    file: String,
     caused_at: Instant,
     active_file_sha256: String,
     /// An operator named it just now: that lifts a quarantine.
@@ -72,6 +74,7 @@ struct Awaited {
     active: Arc<Active>,
     swapped_at: Instant,
     rounds_at_swap: u64,
+    file: String,
     message: String,
     reply: Option<Reply>,
 }
@@ -160,7 +163,7 @@ impl Control {
             self.tell(EventKind::Watching { directory });
         }
         let lineup = self.shared.slot.load();
-        self.await_answer(Arc::clone(&lineup.active), String::from("the host started"), None);
+        self.await_answer(Arc::clone(&lineup.active), ACTIVE_FILE.to_owned(), String::from("the host started"), None);
         drop(lineup);
         loop {
             let tick = match () {
@@ -238,6 +241,7 @@ impl Control {
             Message::Dumped(dumped) => self.take_dumped(*dumped),
             Message::Switch { activation, asked, reply } => self.request(Request {
                 activation,
+                file: ACTIVE_FILE.to_owned(),
                 cause: Cause::Api,
                 caused_at: asked,
                 active_file_sha256: String::new(),

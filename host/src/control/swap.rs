@@ -258,15 +258,15 @@ impl Control {
         match constructed.result {
             Err(error) => self.refuse_request(request, &error),
             Ok(active) => {
-                let reply = request.reply.take();
+                let (reply, file) = (request.reply.take(), request.file.clone());
                 self.wish = Some(request);
-                self.swap_in(active, reply);
+                self.swap_in(active, file, reply);
             }
         }
         self.retry_queued();
     }
 
-    fn swap_in(&mut self, active: Arc<Active>, reply: Option<Reply>) {
+    fn swap_in(&mut self, active: Arc<Active>, file: String, reply: Option<Reply>) {
         let from = self.shared.slot.load().serving().info.policy.clone();
         self.receipted_by_successor();
         let left = self.shared.slot.swap(Arc::clone(&active));
@@ -274,7 +274,7 @@ impl Control {
         self.say_swapped(from, &active.info, active.info.cause);
         let message = format!("{} {} answers", active.info.policy, active.info.version);
         self.books.serves(&active.info.active_file_sha256);
-        self.await_answer(active, message, reply);
+        self.await_answer(active, file, message, reply);
     }
 
     fn say_swapped(&mut self, from: String, info: &ActiveInfo, cause: Cause) {
@@ -290,9 +290,9 @@ impl Control {
     }
 
     /// From now on the generation is expected to answer.
-    pub(super) fn await_answer(&mut self, active: Arc<Active>, message: String, reply: Option<Reply>) {
+    pub(super) fn await_answer(&mut self, active: Arc<Active>, file: String, message: String, reply: Option<Reply>) {
         let rounds_at_swap = self.shared.rounds.load(Ordering::Relaxed);
-        self.awaited = Some(Awaited { active, swapped_at: Instant::now(), rounds_at_swap, message, reply });
+        self.awaited = Some(Awaited { active, swapped_at: Instant::now(), rounds_at_swap, file, message, reply });
     }
 
     /// Looks whether the generation that is expected to answer has done so.
@@ -323,8 +323,7 @@ impl Control {
             latency: done.saturating_duration_since(awaited.active.caused_at),
             by_round: answered.is_some(),
         });
-        let file = if info.cause == Cause::NewLibrary { info.library.as_str() } else { ACTIVE_FILE };
-        self.books.changed(true, "ok", file, &awaited.message, &info.active_file_sha256);
+        self.books.changed(true, "ok", &awaited.file, &awaited.message, &info.active_file_sha256);
         self.books.proved(&awaited.active);
         if let Some(reply) = awaited.reply {
             self.outbox.push(Told::Reply(reply, Ok(info)));

@@ -111,6 +111,9 @@ async fn a_new_library_of_a_shadow_or_of_its_score_is_taken_by_itself() {
     for (at, artifact) in ["policy_round_robin", "policy_scores"].into_iter().enumerate() {
         hosted.sandbox.rename_in(&library(artifact), &variant(artifact, 1));
         watch(&hosted, |shadow| both(shadow) && parts(shadow)[at] != before[at]).await;
+        hosted.receipted("bias").await;
+        let change = hosted.host.receipt().last_change.expect("something changed");
+        assert_eq!((change.ok, change.file), (true, library(artifact)));
     }
 }
 
