@@ -295,6 +295,9 @@ impl PolicyHost {
     /// returns a legal plan; never waits for a swap. Call it once whenever something changed, something is pending and
     /// something is free, and apply the plan before building the next round.
     ///
+    /// One source of rounds a host: policies remember executors by their lasting numbers
+    /// ([`ExecutorUid`](policy_plugin_api::ExecutorUid)), which must mean the same executor in every round.
+    ///
     /// # Panics
     /// In the `thread` lane, outside a tokio runtime with time enabled.
     pub async fn bind(&self, round: Arc<Round>) -> Plan {

@@ -104,7 +104,8 @@ impl fmt::Debug for PolicyAdapter {
 impl PolicyAdapter {
     /// An adapter over this host. Without [`crate::ObservedCluster`], executors are known only while something is free
     /// on them; without somebody who serves [`PolicyAdapter::reoffers`], tasks that a policy keeps waiting wait for
-    /// Ballista's next event. [`crate::serve`] sees to both.
+    /// Ballista's next event. [`crate::serve`] sees to both. One adapter a host: the lasting numbers of executors, which
+    /// policies remember them by, are the adapter's.
     #[must_use]
     pub fn new(host: Arc<PolicyHost>, mode: Mode) -> Self {
         Self {

@@ -108,9 +108,14 @@ impl ClusterState for ObservedCluster {
 
     async fn register_executor(&self, metadata: ExecutorMetadata, spec: ExecutorData) -> Result<()> {
         let (id, host, vcores) = (metadata.id.clone(), metadata.host.clone(), metadata.specification.vcores);
-        let free = spec.available_vcores;
-        self.inner.register_executor(metadata, spec).await?;
-        self.ledger().register(&id, free);
+        // Before Ballista may bind to it: what is taken of it is taken from the ledger, too.
+        let is_new = self.ledger().register(&id, spec.available_vcores);
+        if let Err(error) = self.inner.register_executor(metadata, spec).await {
+            if is_new {
+                self.ledger().remove(&id);
+            }
+            return Err(error);
+        }
         self.view.register(&id, &host, vcores);
         Ok(())
     }
@@ -135,9 +140,9 @@ impl ClusterState for ObservedCluster {
     }
 
     async fn remove_executor(&self, executor_id: &str) -> Result<()> {
+        self.ledger().remove(executor_id);
         self.inner.remove_executor(executor_id).await?;
         self.view.remove(executor_id);
-        self.ledger().remove(executor_id);
         Ok(())
     }
 

@@ -58,11 +58,15 @@ impl Standing {
 }
 
 impl Ledger {
-    /// An executor was registered with so many vcores, all of them free.
-    pub(crate) fn register(&mut self, executor: &str, vcores: u32) {
+    /// An executor comes with so many vcores, all of them free. Returns whether it was not there.
+    pub(crate) fn register(&mut self, executor: &str, vcores: u32) -> bool {
+        if self.rows.contains_key(executor) {
+            return false;
+        }
         let vcores = i64::from(vcores);
         let (missing, phantom) = Default::default();
         self.rows.insert(executor.to_owned(), Row { capacity: vcores, free: vcores, owed: 0, missing, phantom });
+        true
     }
 
     pub(crate) fn remove(&mut self, executor: &str) {
