@@ -56,11 +56,6 @@ impl DistributionPolicy for Adaptive {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use policy_testkit::spec::{executor, job, round, stage};
-
     use super::*;
 
     policy_testkit::policy_conformance!(
@@ -74,38 +69,4 @@ mod tests {
         bandit = r#"{"mode": "bandit", "epoch_ms": 1, "min_dwell_epochs": 1,
                      "arms": ["bias", "round-robin", "consistent-hash", "data-locality", "resource-aware"]}"#,
     );
-
-    /// What a subscriber prints.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_change_is_an_event_with_its_reason() {
-        let config = r#"{"epoch_ms": 10, "min_dwell_epochs": 1}"#;
-        let policy = Adaptive::from_config(policy_plugin_api::config::parse(config).unwrap()).unwrap();
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
-        tracing::subscriber::with_default(subscriber.finish(), || {
-            for number in 0..4 {
-                let idle = round().number(number).executor(executor("e", 8)).job(job("j").stage(stage(1)));
-                idle.build().answer(&policy);
-            }
-        });
-        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let fields = r#"at_us=1010000 from="round-robin" to="bias" signal="utilisation" value=0.0 threshold=0.3"#;
-        assert_eq!(lines, format!(" INFO adaptive: another behaviour takes over {fields}\n"));
-        assert_eq!(policy.current(), Behaviour::Bias);
-    }
 }
