@@ -202,7 +202,7 @@ impl Recipe {
     }
 
     /// The libraries of its policy, filters and scores.
-    pub(crate) fn own_libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+    fn own_libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
         let policy = match &self.policy.1 {
             Origin::Library(loaded) => Some(loaded),
             Origin::BuiltIn(_) | Origin::Composite => None,

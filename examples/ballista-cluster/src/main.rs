@@ -56,7 +56,8 @@ struct Arguments {
     /// Runs the same on Ballista's own scheduler first: what the death of an executor costs there.
     #[arg(long)]
     baseline: bool,
-    /// Plans stages once instead of anew after each of them: what Ballista 55 survives the loss of an executor with.
+    /// Plans stages once instead of anew after each of them. In Ballista 55, answers may then be wrong after an executor was
+    /// lost.
     #[arg(long)]
     static_planner: bool,
     /// Vcores of an executor.

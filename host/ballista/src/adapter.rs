@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -169,8 +169,17 @@ impl PolicyAdapter {
         for (id, graph) in graphs {
             jobs.push(Standstill::of(id, graph.read().await.as_ref()));
         }
-        let phantoms = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).phantoms(Instant::now());
+        let phantoms = self.locked_ledger().phantoms(Instant::now());
         idle(jobs, &phantoms)
+    }
+
+    /// This job will be cancelled: Ballista gives back what its tasks hold by name, though it is free.
+    pub(crate) fn will_be_cancelled(&self, job: &Standstill) {
+        self.locked_ledger().expect_again(&job.on);
+    }
+
+    fn locked_ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reports what came to light while a round was collected, and who came and went.

@@ -1,6 +1,6 @@
 //! A Ballista scheduler with a policy host in it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ballista_core::error::Result;
@@ -84,10 +84,7 @@ async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler, push:
         let ids: Vec<JobId> = idle.iter().map(|job| job.id.clone()).collect();
         for job in stalls.look(&ids, Instant::now()) {
             tracing::warn!(%job, "nothing of the job runs or can run since {STALLED_FOR:?}: Ballista lost its way; cancelled");
-            // Ballista gives back what the job's tasks hold by name, though it is free.
-            let held = idle.iter().find(|one| one.id == job).map(|one| &one.on);
-            held.into_iter()
-                .for_each(|on| adapter.ledger().lock().unwrap_or_else(PoisonError::into_inner).expect_again(on));
+            idle.iter().filter(|one| one.id == job).for_each(|one| adapter.will_be_cancelled(one));
             let cancellation = CancelJobParams { job_id: job.to_string() };
             if let Err(status) = SchedulerGrpc::cancel_job(&scheduler, tonic::Request::new(cancellation)).await {
                 tracing::warn!(%job, "cannot be cancelled: {status}");

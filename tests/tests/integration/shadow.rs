@@ -229,6 +229,13 @@ fn a_promoted_candidate_keeps_its_config() {
     let (code, out, err) = over(&sandbox, &["switch", "composite"]);
     assert_eq!(code, 0, "{out}{err}");
     assert_eq!((&active()["scores"], &active()["shadow"]), (&scores, &serde_json::json!([])));
+    // No config tells one of two apart that differ in their scores.
+    let other_scores = serde_json::json!([{ "policy": "least-allocated", "weight": 9 }, { "policy": "local-bytes" }]);
+    let two = |scores: &serde_json::Value| format!(r#"{{ "policy": "composite", "scores": {scores} }}"#);
+    sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{}, {}] }}"#, two(&scores), two(&other_scores)));
+    let (code, out, err) = over(&sandbox, &["switch", "composite", "--config", "{}"]);
+    assert!(code == 1 && err.contains("error[ambiguous-shadow]"), "{code} {out}{err}");
+    assert_eq!((&active()["policy"], active()["shadow"].as_array().map(Vec::len)), (&"bias".into(), Some(2)));
     // Of two, it cannot tell which is meant.
     sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{tried}, {other}] }}"#));
     let (code, out, err) = over(&sandbox, &["switch", "consistent-hash"]);

@@ -16,8 +16,7 @@ use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
 /// itself in its admission probe, when no work flows). Filters, lane, deadline and fallback stay as active.json has
-/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config
-/// and scores.
+/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config and scores.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policy-host switch round-robin --plugins plugins.d --config '{}'")]
 pub(crate) struct Switch {
@@ -86,10 +85,13 @@ impl Switch {
         if let Some(shadow) = file.get_mut("shadow").and_then(Value::as_array_mut) {
             tried.extend(shadow.extract_if(.., |candidate| candidate["policy"] == self.policy.as_str()));
         }
-        if let Some(config) = &config
-            && tried.len() > 1
-        {
-            tried.retain(|candidate| candidate.get("config") == Some(config));
+        let is_meant = |candidate: &Value| candidate.get("config") == config.as_ref();
+        // Of several, the config tells which; where none has it, it stands for itself, unless scores would be lost.
+        if config.is_some() && tried.len() > 1 {
+            let has_scores = tried.iter().any(|candidate| candidate.get("scores").is_some());
+            if tried.iter().any(is_meant) || !has_scores {
+                tried.retain(is_meant);
+            }
         }
         let config = match (config, tried.as_slice()) {
             (config, [one]) => {
