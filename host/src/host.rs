@@ -109,6 +109,9 @@ pub enum StartError {
         /// The other host.
         pid: u32,
     },
+    /// Somebody else could change the host's files.
+    #[error(transparent)]
+    Unsafe(#[from] crate::vet::Unsafe),
     /// The plugin path is not a directory.
     #[error("{path}: is not a directory")]
     NotADirectory {
@@ -139,6 +142,7 @@ impl StartError {
         match self {
             Self::StateDir { .. } => "state-dir-unusable",
             Self::InUse { .. } => "state-dir-in-use",
+            Self::Unsafe(_) => "state-dir-unsafe",
             Self::NotADirectory { .. } => "not-a-directory",
             Self::Recording { .. } => "recording-unwritable",
             Self::Thread { .. } => "no-thread",

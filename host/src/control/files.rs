@@ -1,5 +1,6 @@
 //! The control task's books: receipt, registry, quarantine list and schema, written when something changed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use crate::receipt::{
 use crate::record::Recorder;
 use crate::shadow::Shadows;
 use crate::slot::Active;
-use crate::vet::{Digest, StagingDir, create_private};
+use crate::vet::{Digest, StagingDir, create_private, refuse_link};
 
 /// See the module.
 pub(super) struct Books {
@@ -78,6 +79,7 @@ impl Books {
         let Some(state) = &self.state else { return Ok(()) };
         let unusable = |source| StartError::StateDir { path: state.path().to_owned(), source };
         create_private(state.path()).map_err(unusable)?;
+        refuse_link(StagingDir::under(state.path()).path())?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -92,12 +94,14 @@ impl Books {
             }
             Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        if let Ok(entries) = std::fs::read_dir(StagingDir::under(state.path()).path()) {
-            // Mapped copies of a dead process: nobody needs them.
-            entries.flatten().for_each(|e| drop(std::fs::remove_file(e.path())));
-        }
+        StagingDir::under(state.path()).sweep(&self.kept_digests());
         self.lock = Some(lock);
         Ok(())
+    }
+
+    /// Libraries whose staged copies outlive the host.
+    fn kept_digests(&self) -> BTreeSet<Digest> {
+        BTreeSet::new()
     }
 
     /// Where libraries are staged.

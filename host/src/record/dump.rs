@@ -54,11 +54,21 @@ pub(crate) fn write(state_dir: &Path, dump: &Dump) -> io::Result<DumpReceipt> {
     })
 }
 
-/// Removes the oldest dumps until another one of `bytes` is within the limits. Names begin with the time.
+/// Whether a name is one that [`write`] gives: time, policy, generation and code, with dashes between them.
+fn is_dump(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((time, rest)) = name.strip_suffix(SUFFIX).and_then(|stem| stem.split_once('-')) else { return false };
+    let mut parts = rest.split('-').skip(1);
+    time.len() == 13 && digits(time) && parts.by_ref().any(digits) && parts.next().is_some()
+}
+
+/// Removes the oldest dumps until another one of `bytes` is within the limits. Names begin with the time. Files that are
+/// not dumps of a host stay, and do not count.
 fn make_room(directory: &Path, bytes: u64) -> io::Result<()> {
     let mut dumps: Vec<(PathBuf, u64)> = Vec::new();
     for entry in fs::read_dir(directory)?.flatten() {
-        if entry.file_name().to_string_lossy().ends_with(SUFFIX) {
+        let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(is_dump) {
             dumps.push((entry.path(), entry.metadata().map_or(0, |m| m.len())));
         }
     }
@@ -84,13 +94,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let name = |at: usize| directory.path().join(format!("{at:013}-p-2-policy-panicked{SUFFIX}"));
         (0..MAX_DUMPS + 3).for_each(|at| fs::write(name(at), "x").unwrap());
-        fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        let others = ["notes.txt", "mine.rec", "0000000000001-p.rec", "0000000000001-p-panicked.rec", "1-p-2-code.rec"];
+        others.iter().for_each(|other| fs::write(directory.path().join(other), "mine").unwrap());
+        fs::create_dir(directory.path().join("0000000000000-q-2-policy-panicked.rec")).unwrap();
         make_room(directory.path(), 1).unwrap();
         let left: Vec<bool> = (0..MAX_DUMPS + 3).map(|at| name(at).exists()).collect();
         assert_eq!(left.iter().filter(|there| **there).count(), MAX_DUMPS - 1);
         assert!(!left[3] && left[4], "{left:?}");
-        assert!(directory.path().join("notes.txt").exists(), "what is not a dump stays");
         make_room(directory.path(), MAX_DUMPS_BYTES).unwrap();
         assert!((0..MAX_DUMPS + 3).all(|at| !name(at).exists()), "no room for two of that size");
+        for other in others {
+            assert!(directory.path().join(other).exists(), "{other} is not a dump and stays");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! path again, so a file that is overwritten, truncated or deleted later cannot hurt a running host.
 
 mod format;
+mod private;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 use policy_plugin_api::abi::API_MAJOR;
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
-pub(crate) use stage::create_private;
-pub use stage::{Digest, StagingDir};
+pub use private::Unsafe;
+pub(crate) use private::{create_private, refuse_link};
+pub use stage::{Digest, NotADigest, StagingDir};
 
 use crate::limits::MAX_LIBRARY_BYTES;
 

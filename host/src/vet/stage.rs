@@ -1,14 +1,17 @@
 //! Reading a file once, and keeping private copies named by content.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::VetError;
+use super::private::create_private;
 
 /// The SHA-256 of a library: its identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +34,28 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not a SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256: 64 hexadecimal digits are expected")]
+pub struct NotADigest;
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    /// Takes 64 hexadecimal digits, in upper or lower case.
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() {
+            return Err(NotADigest);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or(NotADigest)?;
+        }
+        Ok(Self(bytes))
     }
 }
 
@@ -163,11 +188,12 @@ impl StagingDir {
     /// Writes the copy under its hash, whole or not at all. A copy that is already there is verified, not trusted.
     pub(super) fn put(&self, digest: Digest, bytes: &[u8]) -> io::Result<PathBuf> {
         create_private(&self.path)?;
-        let target = self.path.join(format!("{digest}{}", std::env::consts::DLL_SUFFIX));
+        let target = self.path.join(file_name(digest));
         if fs::read(&target).is_ok_and(|there| there == bytes) {
             return Ok(target);
         }
-        let mut copy = tempfile::Builder::new().prefix(".staging-").tempfile_in(&self.path)?;
+        let mut copy =
+            tempfile::Builder::new().prefix(UNFINISHED).rand_bytes(UNFINISHED_RANDOM).tempfile_in(&self.path)?;
         copy.write_all(bytes)?;
         #[cfg(unix)]
         copy.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o500))?;
@@ -175,15 +201,49 @@ impl StagingDir {
         copy.persist(&target)?;
         Ok(target)
     }
+
+    /// Removes the copies that an earlier host left, except those to keep: regular files with exactly the names that
+    /// [`StagingDir`] gives. Anything else stays, and no link is followed. Call it only while holding the lock of the
+    /// state directory: it also removes copies that are being written.
+    pub fn sweep(&self, keep: &BTreeSet<Digest>) {
+        let is_directory = fs::symlink_metadata(&self.path).is_ok_and(|m| m.is_dir());
+        let Some(entries) = is_directory.then(|| fs::read_dir(&self.path).ok()).flatten() else { return };
+        for entry in entries.flatten() {
+            let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+            let is_left = entry.file_name().to_str().is_some_and(|name| match staged_digest(name) {
+                Some(digest) => !keep.contains(&digest),
+                None => is_unfinished(name),
+            });
+            // One that cannot be removed takes room, and does no other harm.
+            if is_file
+                && is_left
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::warn!(file = %entry.path().display(), %error, "a copy of an earlier host cannot be removed");
+            }
+        }
+    }
 }
 
-/// Creates a directory for the host's user only; one that exists stays as it is.
-pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+/// What the names of copies begin with that are not whole yet.
+const UNFINISHED: &str = ".staging-";
+/// The random letters and digits after it.
+const UNFINISHED_RANDOM: usize = 6;
+
+/// The name of a copy.
+fn file_name(digest: Digest) -> String {
+    format!("{digest}{}", std::env::consts::DLL_SUFFIX)
+}
+
+/// The digest in the name of a copy; `None` for any other name.
+fn staged_digest(name: &str) -> Option<Digest> {
+    let digest: Digest = name.strip_suffix(std::env::consts::DLL_SUFFIX)?.parse().ok()?;
+    (file_name(digest) == name).then_some(digest)
+}
+
+fn is_unfinished(name: &str) -> bool {
+    let random = name.strip_prefix(UNFINISHED);
+    random.is_some_and(|r| r.len() == UNFINISHED_RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 #[cfg(test)]
@@ -205,6 +265,34 @@ mod tests {
         staging.put(digest, b"bytes").unwrap();
         assert_eq!(fs::read(&staged).unwrap(), b"bytes");
         assert_eq!(fs::read_dir(staging.path()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn a_digest_reads_what_it_writes() {
+        let digest = Digest::of(b"bytes");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.to_string().to_uppercase().parse(), Ok(digest));
+        let hex = digest.to_string();
+        for wrong in ["", &hex[1..], &format!("{hex}0"), &hex.replace(&hex[..1], "g"), &"\u{e4}".repeat(32)] {
+            assert_eq!(wrong.parse::<Digest>(), Err(NotADigest), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_spares_what_is_kept_and_what_is_not_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = StagingDir::under(dir.path());
+        // Nothing to sweep is fine.
+        staging.sweep(&BTreeSet::new());
+        let (kept, left) = (Digest::of(b"kept"), Digest::of(b"left"));
+        let kept_at = staging.put(kept, b"kept").unwrap();
+        let left_at = staging.put(left, b"left").unwrap();
+        let unfinished = staging.path().join(".staging-a1B2c3");
+        let others = [".staging-a1B2c", ".staging-a1B2-3", "notes"].map(|name| staging.path().join(name));
+        others.iter().chain([&unfinished]).for_each(|path| fs::write(path, "x").unwrap());
+        staging.sweep(&BTreeSet::from([kept]));
+        assert!(kept_at.exists() && !left_at.exists() && !unfinished.exists());
+        assert!(others.iter().all(|path| path.exists()));
     }
 
     #[cfg(unix)]

@@ -25,6 +25,7 @@ mod sandbox;
 mod score;
 mod shadow;
 mod state;
+mod state_dir;
 mod swap;
 mod third_party;
 mod tidy;
