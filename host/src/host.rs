@@ -30,7 +30,8 @@ use crate::validate::Plan;
 pub struct HostOptions {
     /// What answers until an `active.json` says otherwise, and when nothing else can.
     pub policy: TaskDistributionPolicy,
-    /// The plugin directory; `None` hosts the built-in or custom policy only. It may appear later.
+    /// The plugin directory; `None` hosts the built-in or custom policy only. It may appear later. A relative path, here
+    /// and below, is resolved once, when the host starts.
     pub plugins: Option<PathBuf>,
     /// The host's own files; `None` puts them under the plugin directory.
     pub state_dir: Option<PathBuf>,
@@ -81,6 +82,16 @@ impl HostOptions {
         self
     }
 
+    /// Makes every path absolute: a plugin may change the working directory of the process. Links stay as they are, so
+    /// that one that is made to point elsewhere is followed.
+    fn with_absolute_paths(mut self) -> Result<Self, StartError> {
+        let record = self.record.as_mut().map(|record| &mut record.file);
+        for path in [self.plugins.as_mut(), self.state_dir.as_mut(), record].into_iter().flatten() {
+            *path = std::path::absolute(&*path).map_err(|source| StartError::Path { path: path.clone(), source })?;
+        }
+        Ok(self)
+    }
+
     /// Records every round as these options say.
     #[must_use]
     pub fn record(mut self, options: RecordOptions) -> Self {
@@ -126,6 +137,14 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A relative path, and no working directory to resolve it in.
+    #[error("{path}: cannot be made absolute: {source}; name an absolute path")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {source}")]
     Thread {
@@ -145,6 +164,7 @@ impl StartError {
             Self::Unsafe(_) => "state-dir-unsafe",
             Self::NotADirectory { .. } => "not-a-directory",
             Self::Recording { .. } => "recording-unwritable",
+            Self::Path { .. } => "path-unusable",
             Self::Thread { .. } => "no-thread",
         }
     }
@@ -260,6 +280,7 @@ impl PolicyHost {
     /// When the state directory cannot be used, or threads cannot be started. A plugin directory that is not there is
     /// not an error: it is picked up when it appears.
     pub fn start(options: HostOptions) -> Result<Self, StartError> {
+        let options = options.with_absolute_paths()?;
         if let Some(path) = options.plugins.as_ref().filter(|p| p.exists() && !p.is_dir()) {
             return Err(StartError::NotADirectory { path: path.clone() });
         }

@@ -4,6 +4,7 @@
 mod commands;
 mod failure;
 mod output;
+mod paths;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,10 +27,15 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 struct Place {
     /// The plugin directory: libraries and active.json.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::absolute())]
     plugins: PathBuf,
     /// The host's own files (staged copies, receipt); for a plugin directory that is read-only.
-    #[arg(long, value_name = "DIR", help = "The host's own files [default: <plugins>/.policy-host]")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_parser = paths::absolute(),
+        help = "The host's own files [default: <plugins>/.policy-host]"
+    )]
     state_dir: Option<PathBuf>,
 }
 

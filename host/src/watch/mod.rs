@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -82,6 +82,7 @@ pub(crate) fn watch(
             armed: None,
             present: None,
             sender,
+            looked_at: Instant::now(),
             tell: Box::new(tell),
         }
         .run(&inputs);
@@ -94,7 +95,7 @@ pub(crate) fn watch(
 struct Fingerprint {
     identity: (u64, u64),
     length: u64,
-    modified: Option<std::time::SystemTime>,
+    modified: Option<SystemTime>,
     changed: (i64, i64),
     /// A path that exists but cannot be looked at, say a circle of links.
     broken: bool,
@@ -113,6 +114,26 @@ impl Fingerprint {
     fn is_fresh(self) -> bool {
         let age = self.modified.and_then(|at| at.elapsed().ok());
         age.is_some_and(|age| age < UNCLOSED_PERIOD)
+    }
+
+    /// When a change happened that no event told of: as the file says, but after the last look and not after `now`.
+    /// What the file says may be wrong (another machine's clock, a rename that leaves its times alone): then it counts
+    /// from the last look, so that no latency is told shorter than it was.
+    fn happened(self, wall: SystemTime, now: Instant, last_look: Instant) -> Instant {
+        let age = self.changed_at().and_then(|at| wall.duration_since(at).ok());
+        age.and_then(|age| now.checked_sub(age)).map_or(last_look, |at| at.max(last_look))
+    }
+
+    #[cfg(unix)]
+    fn changed_at(self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.changed;
+        let since_epoch = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+        (!since_epoch.is_zero()).then(|| SystemTime::UNIX_EPOCH + since_epoch)
+    }
+
+    #[cfg(not(unix))]
+    fn changed_at(self) -> Option<SystemTime> {
+        self.modified
     }
 
     #[cfg(unix)]
@@ -140,6 +161,8 @@ struct Watching {
     armed: Option<(RecommendedWatcher, Fingerprint)>,
     present: Option<bool>,
     sender: mpsc::Sender<Input>,
+    /// When the whole directory was looked at last.
+    looked_at: Instant,
     tell: Box<dyn FnMut(Change) -> bool + Send>,
 }
 
@@ -193,7 +216,8 @@ impl Watching {
             if Fingerprint::of(&self.directory.join(&name)) == before {
                 self.look(name, now);
             } else {
-                self.settle.signal(name, Signal::Written, Instant::now());
+                let now = Instant::now();
+                self.settle.signal(name, Signal::Written, now, now);
             }
         }
     }
@@ -241,13 +265,17 @@ impl Watching {
             _ => return,
         };
         for path in &event.paths {
+            // The directory itself: gone, moved or replaced.
+            if *path == self.directory {
+                self.arm();
+                continue;
+            }
             match path.file_name() {
                 Some(name) if name.to_string_lossy().starts_with("..") => self.scan(Signal::Arrived),
-                Some(name) if concerns_us(&name.to_string_lossy()) && path.parent() == Some(&self.directory) => {
-                    self.settle.signal(name.to_owned(), signal, now);
+                // Only this directory is watched, so the name says it all: a path may be spelled in more than one way.
+                Some(name) if concerns_us(&name.to_string_lossy()) => {
+                    self.settle.signal(name.to_owned(), signal, now, now)
                 }
-                // The directory itself: gone, moved or replaced.
-                _ if *path == self.directory => self.arm(),
                 _ => {}
             }
         }
@@ -269,17 +297,20 @@ impl Watching {
     fn scan(&mut self, signal: Signal) {
         self.arm();
         let now = Instant::now();
+        let last_look = std::mem::replace(&mut self.looked_at, now);
         let names = self.names();
         for name in &names {
-            let changed = Fingerprint::of(&self.directory.join(name)) != self.reported.get(name).copied();
+            let print = Fingerprint::of(&self.directory.join(name));
+            let changed = print != self.reported.get(name).copied();
             if changed && (signal == Signal::Arrived || !self.settle.is_waiting(name)) {
-                self.settle.signal(name.clone(), signal, now);
+                let happened = print.map_or(now, |print| print.happened(SystemTime::now(), now, last_look));
+                self.settle.signal(name.clone(), signal, now, happened);
             }
         }
         let gone: Vec<OsString> = self.reported.keys().filter(|n| names.binary_search(n).is_err()).cloned().collect();
         for name in gone {
             if !self.settle.is_waiting(&name) {
-                self.settle.signal(name, Signal::Removed, now);
+                self.settle.signal(name, Signal::Removed, now, now);
             }
         }
     }
@@ -326,4 +357,24 @@ impl Watching {
 pub fn concerns_us(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(|e| e.to_str());
     !name.starts_with('.') && (name == ACTIVE_FILE || matches!(extension, Some("so" | "dll" | "dylib")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_change_without_an_event_counts_from_when_it_happened() {
+        let second = Duration::from_secs(1);
+        let (now, wall) = (Instant::now() + 100 * second, SystemTime::UNIX_EPOCH + 1000 * second);
+        let print = |changed| Fingerprint { identity: (0, 0), length: 1, modified: None, changed, broken: false };
+        let happened = |changed| print(changed).happened(wall, now, now - 10 * second);
+        assert_eq!(happened((997, 0)), now - 3 * second);
+        assert_eq!(happened((999, 500_000_000)), now - second / 2);
+        // Before the last look it was not there yet; a clock that is ahead says nothing.
+        assert_eq!(happened((900, 0)), now - 10 * second);
+        assert_eq!(happened((1001, 0)), now - 10 * second);
+        assert_eq!(happened((0, 0)), now - 10 * second);
+    }
 }

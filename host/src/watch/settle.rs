@@ -61,14 +61,15 @@ impl<K: Clone + Eq + Hash + Ord> Settle<K> {
         Self { times, waiting: HashMap::new() }
     }
 
-    pub(super) fn signal(&mut self, name: K, signal: Signal, now: Instant) {
+    /// Takes a signal that is seen `now`; the change behind it happened at `happened`.
+    pub(super) fn signal(&mut self, name: K, signal: Signal, now: Instant, happened: Instant) {
         let wait = match signal {
             Signal::Arrived => Duration::ZERO,
             Signal::Closed | Signal::Removed => self.times.quiet,
             Signal::Written => self.times.unclosed,
         };
-        let entry = self.waiting.entry(name).or_insert(Waiting { first: now, last: now, due: now, said: false });
-        entry.last = now;
+        let entry = self.waiting.entry(name).or_insert(Waiting { first: now, last: happened, due: now, said: false });
+        entry.last = happened;
         entry.due = now + wait;
     }
 
@@ -82,7 +83,7 @@ impl<K: Clone + Eq + Hash + Ord> Settle<K> {
         self.waiting.values().map(|w| if w.said { w.due } else { w.due.min(w.first + self.times.limit) }).min()
     }
 
-    /// The names that are due, each with the time of its last signal; in the order of those times.
+    /// The names that are due, each with the time of its last change; in the order of those times.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(K, Due, Instant)> {
         let mut due = Vec::new();
         let limit = self.times.limit;
@@ -121,7 +122,7 @@ mod tests {
         for ms in 0..=until {
             let now = start + Duration::from_millis(ms);
             for (_, signal) in signals.iter().filter(|(at, _)| *at == ms) {
-                settle.signal("x", *signal, now);
+                settle.signal("x", *signal, now, now);
             }
             out.extend(settle.due(now).into_iter().map(|(_, due, _)| (ms, due)));
         }
@@ -156,8 +157,8 @@ mod tests {
         let start = Instant::now();
         let mut settle = Settle::new(TIMES);
         assert_eq!(settle.next_due(), None);
-        settle.signal("a", Written, start);
-        settle.signal("b", Closed, start);
+        settle.signal("a", Written, start, start);
+        settle.signal("b", Closed, start, start);
         assert_eq!(settle.next_due(), Some(start + TIMES.quiet));
         assert_eq!(settle.due(start + TIMES.quiet).len(), 1);
         assert_eq!(settle.next_due(), Some(start + TIMES.unclosed));

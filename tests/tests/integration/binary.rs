@@ -26,6 +26,15 @@ pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
     (code, text(stdout), text(stderr))
 }
 
+/// Runs `policy-host` from within the sandbox: (exit code, standard output, standard error).
+pub(crate) fn within(sandbox: &Sandbox, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        command().current_dir(sandbox.root()).args(arguments).output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let code = status.code().unwrap_or_else(|| panic!("killed: {status}"));
+    (code, text(stdout), text(stderr))
+}
+
 /// Runs `policy-host` with `--plugins` of the sandbox.
 pub(crate) fn over(sandbox: &Sandbox, arguments: &[&str]) -> (i32, String, String) {
     let plugins = sandbox.plugins();
@@ -45,15 +54,24 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `run` over a sandbox with an endless workload, and waits until it watches.
     pub(crate) fn start(sandbox: &Sandbox, more: &[&str]) -> Self {
-        let summary = sandbox.root().join("summary.json");
+        Self::start_with(command(), sandbox, &sandbox.plugins(), &sandbox.root().join("summary.json"), more)
+    }
+
+    /// As [`Running::start`], from within the sandbox and with relative paths, as an operator types them.
+    pub(crate) fn start_within(sandbox: &Sandbox, plugins: &str, more: &[&str]) -> Self {
         let mut command = command();
+        command.current_dir(sandbox.root());
+        Self::start_with(command, sandbox, Path::new(plugins), Path::new("summary.json"), more)
+    }
+
+    fn start_with(mut command: Command, sandbox: &Sandbox, plugins: &Path, summary: &Path, more: &[&str]) -> Self {
         // A busy machine must not look like a slow policy.
         command
             .args(["run", "--deadline-ms", "60000"])
             .arg("--plugins")
-            .arg(sandbox.plugins())
+            .arg(plugins)
             .arg("--summary")
-            .arg(&summary)
+            .arg(summary)
             .args(more);
         if !more.contains(&"--workload") {
             command.args(["--workload", "synthetic:jobs=200000,rate=20,tasks=4,stages=1,duration=20ms,seed=1"]);
@@ -62,7 +80,7 @@ impl Running {
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        let mut running = Self { child, lines, seen: Vec::new(), summary };
+        let mut running = Self { child, lines, seen: Vec::new(), summary: sandbox.root().join("summary.json") };
         running.wait_for("watching");
         running
     }
@@ -82,6 +100,11 @@ impl Running {
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended before {part:?}: {:#?}", self.seen),
             }
         }
+    }
+
+    /// Whether a line with this text was seen.
+    pub(crate) fn saw(&self, part: &str) -> bool {
+        self.seen.iter().any(|line| line.contains(part))
     }
 
     /// Waits for lines with each of these texts, in any order.

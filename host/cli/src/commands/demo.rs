@@ -19,6 +19,7 @@ use super::run::{Job, report, runtime};
 use super::{judge, short};
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::paths::absolute;
 
 /// Runs the embedded cluster on a seeded workload and switches policies live through files. Ends by itself.
 #[derive(Debug, Args)]
@@ -31,10 +32,10 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     vcores: u32,
     /// Write the summary as JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     summary: Option<PathBuf>,
     /// Keep the plugin directory here, for a look afterwards [default: a temporary one].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute())]
     plugins: Option<PathBuf>,
 }
 

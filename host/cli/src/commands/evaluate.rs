@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::commands::cluster::{ClusterArgs, workloads_help};
 use crate::failure::{Failure, print_json};
 use crate::output::OutputFile;
+use crate::paths::absolute;
 use crate::say;
 use candidate::{Candidate, Plugins};
 use grid::{Grid, Results};
@@ -62,7 +63,7 @@ macro_rules! example {
 )]
 pub(crate) struct Evaluate {
     /// The plugin directory. Built-in policies need none.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute())]
     plugins: Option<PathBuf>,
     /// What to run.
     #[arg(long, value_name = "WORKLOAD")]
@@ -89,17 +90,17 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "EXPR")]
     fail_if: Vec<Condition>,
     /// Write what happens as JSON lines: the first policy's first seed; further policies' beside it, as FILE-LABEL.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     events: Option<PathBuf>,
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
     /// Write one line a run (policy, seed, figures) as CSV.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     csv: Option<PathBuf>,
     /// Write a report for people: one HTML file that loads nothing, with drawings, readable on paper too. The same
     /// inputs give the same bytes, but for the section of decision times.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     out: Option<PathBuf>,
     /// Runs at one time [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::evaluate::candidate::{self, Candidate, Plugins};
 use crate::failure::{Failure, print_json};
+use crate::paths::absolute;
 use contents::{Contents, Made};
 use play::{Cast, Player};
 
@@ -45,7 +46,7 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "SPEC")]
     policy: Option<String>,
     /// The plugin directory. Built-in policies need none.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute())]
     plugins: Option<PathBuf>,
     /// How many of the placements that differ are listed.
     #[arg(long, default_value_t = 10, value_name = "N")]

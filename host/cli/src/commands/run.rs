@@ -21,6 +21,7 @@ use super::progress::{StatusLine, line};
 use crate::Place;
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::paths::absolute;
 
 /// Hosts the policies of a directory over the embedded cluster, until the workload ends, the time passes, or Ctrl-C.
 ///
@@ -53,7 +54,7 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Write the summary as JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     summary: Option<PathBuf>,
     /// The lane of policies whose active.json names none.
     #[arg(long, default_value = "thread", value_name = "LANE")]
@@ -68,9 +69,13 @@ pub(crate) struct Run {
     /// How long a library may take to be examined and its policies to be made, in seconds.
     #[arg(long, default_value = "10", value_name = "S", value_parser = duration)]
     admission_deadline_s: Duration,
+    /// How often the directory is read whether or not a file event came, in seconds: what finds changes on file systems
+    /// without events.
+    #[arg(long, default_value = "1", value_name = "S", value_parser = duration)]
+    rescan_s: Duration,
     /// Record every round to this file, which must not be there yet, for `replay` and `evaluate --workload`. Rounds are
     /// never delayed: those that recording cannot keep up with are missing, and counted.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute())]
     record: Option<PathBuf>,
     /// How large the recording may become, in MiB. Then recording stops: the beginning is kept, the rest is counted.
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
@@ -113,6 +118,7 @@ impl Run {
             judge: if self.no_judge { None } else { Some(judge(self.admission_deadline_s.as_secs_f64() * 0.8)?) },
             deadline: Duration::from_millis(self.deadline_ms),
             admission_deadline: self.admission_deadline_s,
+            rescan: self.rescan_s,
             ..HostOptions::default()
         };
         let job = Job {
