@@ -137,6 +137,8 @@ pub struct Candidate {
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
+    /// The text that it was read from.
+    pub source: std::sync::Arc<str>,
     /// The policy.
     pub policy: Wanted,
     /// The filters, in the order of the file.
@@ -267,6 +269,7 @@ impl Activation {
         let candidate =
             |s: &ShadowEntry<'_>| Candidate { policy: wanted(text, &s.policy, s.config), scores: scores(&s.scores) };
         Ok(Self {
+            source: text.into(),
             policy: wanted(text, &file.policy, file.config),
             filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
             scores: scores(&file.scores),

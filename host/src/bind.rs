@@ -21,6 +21,11 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     shared.rounds.fetch_add(1, Ordering::Relaxed);
     let lineup = shared.slot.load();
     let active = lineup.serving();
+    if active.closed.load(Ordering::Acquire) {
+        // Filters that are asked for are not in force: without them, nothing may be bound.
+        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+        return Plan::empty(&round, &active.info, None);
+    }
     let observations = shared.feedback.take();
     if let (Some(shadows), Some(batch)) = (&active.shadows, &observations) {
         shadows.observed(batch);

@@ -90,6 +90,15 @@ pub enum EventKind {
         /// The file that gave it before.
         loser: String,
     },
+    /// A file was refused whose bytes of before are good: they go on giving these names.
+    NameKept {
+        /// The file's name.
+        file: String,
+        /// The names.
+        names: Vec<String>,
+        /// The bytes that give them.
+        digest: Digest,
+    },
     /// A plugin file or `active.json` is gone; what it gave keeps running.
     FileGone {
         /// The file's name.
@@ -189,6 +198,10 @@ impl EventKind {
                 tracing::info!(file, sha256 = %digest, ?exports, "library admitted");
             }
             Self::Refused { file, code, message } => tracing::warn!(file, code, "{message}"),
+            Self::NameKept { file, names, digest } => {
+                let names = names.join(", ");
+                tracing::info!(file, names, sha256 = %digest, "the bytes admitted before go on answering");
+            }
             Self::NameTaken { name, winner, loser } => {
                 tracing::warn!(name, winner, loser, "two files give one policy name: the newer wins");
             }

@@ -20,7 +20,7 @@ use crate::judge::Judge;
 use crate::limits::{
     ADMISSION_DEADLINE, EVENTS_KEPT, INBOX_MESSAGES, MAX_OBSERVATIONS, RESCAN_INTERVAL, ROUND_DEADLINE,
 };
-use crate::receipt::{Listed, Receipt, StateDir};
+use crate::receipt::{ClearRequest, Listed, Quarantined, Receipt, StateDir};
 use crate::record::{Dump, RecordOptions, Recorder, RecordingReceipt};
 use crate::slot::{ActiveInfo, Slot};
 use crate::validate::Plan;
@@ -412,6 +412,16 @@ impl PolicyHost {
         let message = Message::Switch { activation, asked: Instant::now(), reply };
         self.shared.inbox.send(message).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    /// Puts libraries back in service that failed in it, as `policy-host quarantine clear` does: they can be activated
+    /// again. Returns what was out of service.
+    pub async fn clear_quarantine(&self, request: ClearRequest) -> Vec<Quarantined> {
+        let (reply, answer) = oneshot::channel();
+        if self.shared.inbox.send(Message::Clear { request, reply }).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// The fallback of the generation in service.

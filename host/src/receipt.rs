@@ -23,6 +23,10 @@ pub const RECEIPT_FILE: &str = "receipt.json";
 pub const REGISTRY_FILE: &str = "registry.json";
 /// The quarantine list's file name.
 pub const QUARANTINE_FILE: &str = "quarantine.json";
+/// The file name of the last good composition.
+pub const LAST_GOOD_FILE: &str = "last-good.json";
+/// What `policy-host quarantine clear` asks of a running host, which removes the file once it has done so.
+pub const CLEAR_FILE: &str = "quarantine-clear.json";
 /// The file name of the JSON Schema of `active.json`.
 pub const SCHEMA_FILE: &str = "active.schema.json";
 /// Whoever holds this file's lock owns the state directory.
@@ -105,6 +109,8 @@ pub struct ActiveReceipt {
     pub active_file_sha256: String,
     /// Said when its file is not in the plugin directory any more.
     pub file_deleted: bool,
+    /// The code for which its file was refused since: the bytes that answer are those admitted before. Empty otherwise.
+    pub file_refused: String,
 }
 
 /// A filter or score beside the policy.
@@ -195,6 +201,18 @@ pub struct Quarantined {
     pub code: String,
 }
 
+/// What an operator asks to put back in service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClearRequest {
+    /// Policies, filters and scores by name: the library that gives each.
+    pub names: Vec<String>,
+    /// Libraries by SHA-256.
+    pub sha256: Vec<String>,
+    /// Everything.
+    pub all: bool,
+}
+
 /// A round that took a generation out of service, kept in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -251,6 +269,9 @@ pub struct Listed {
     pub code: String,
     /// Why it was refused; empty otherwise.
     pub message: String,
+    /// Whether its file has other bytes by now, refused or not yet examined: these were admitted before, and give the
+    /// name until better ones are admitted or the file is deleted.
+    pub kept: bool,
     /// The JSON Schema of its config.
     pub config_schema: serde_json::Value,
 }
@@ -266,6 +287,12 @@ impl StateDir {
     #[must_use]
     pub fn of(plugins: &Path, state_dir: Option<&Path>) -> Self {
         Self { path: state_dir.map_or_else(|| plugins.join(STATE_DIR), Path::to_owned) }
+    }
+
+    /// A state directory by its own path.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Where it is.

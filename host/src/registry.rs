@@ -6,10 +6,10 @@ use std::sync::Arc;
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use crate::load::Loaded;
-use crate::receipt::{Listed, Quarantined};
+use crate::receipt::{ClearRequest, Listed, Quarantined};
 use crate::vet::Digest;
 
-/// What became of a file.
+/// What became of the bytes that a file has now.
 #[derive(Debug)]
 enum FileState {
     /// On its way through the stages.
@@ -17,13 +17,23 @@ enum FileState {
     /// Refused.
     Rejected { code: &'static str, message: String, sha256: String },
     /// Admitted.
-    Admitted(Digest),
+    Admitted,
 }
 
+/// A file of the plugin directory. It gives the names of the bytes that were admitted last, until better ones are
+/// admitted or it is deleted: a refused file takes no name away.
 #[derive(Debug)]
 struct FileEntry {
     arrival: u64,
     state: FileState,
+    admitted: Option<AdmittedBytes>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AdmittedBytes {
+    /// When they arrived: a refused file after them changes nothing about which of two files gives a name.
+    arrival: u64,
+    digest: Digest,
 }
 
 #[derive(Debug)]
@@ -51,15 +61,27 @@ pub(crate) struct Registry {
 pub(crate) enum Unresolved {
     /// No file gives it.
     Unknown,
+    /// The file that gives it has new bytes, which are being examined.
+    Pending,
     /// Only files out of service give it: (file, code).
     Quarantined(String, String),
+}
+
+/// Bytes that answer although their file has others by now, which were refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) digest: Digest,
+    /// The names that they give.
+    pub(crate) names: Vec<String>,
 }
 
 impl Registry {
     /// Notes that a file arrived; returns its arrival number.
     pub(crate) fn arrived(&mut self, file: &str) -> u64 {
         self.arrivals += 1;
-        self.files.insert(file.to_owned(), FileEntry { arrival: self.arrivals, state: FileState::Pending });
+        let admitted = self.files.get(file).and_then(|before| before.admitted);
+        let entry = FileEntry { arrival: self.arrivals, state: FileState::Pending, admitted };
+        self.files.insert(file.to_owned(), entry);
         self.arrivals
     }
 
@@ -89,11 +111,53 @@ impl Registry {
         });
         let taken = taken.collect();
         if let Some(entry) = self.files.get_mut(file) {
-            entry.state = FileState::Admitted(digest);
+            entry.state = FileState::Admitted;
+            entry.admitted = Some(AdmittedBytes { arrival: entry.arrival, digest });
         }
-        let library = Library { loaded: Arc::clone(loaded), manifest: manifest.clone(), generation, unfit: Vec::new() };
-        self.libraries.entry(digest).and_modify(|l| l.generation = generation).or_insert(library);
+        self.add(loaded, manifest, generation);
         taken
+    }
+
+    /// Notes a library, whether or not a file of the directory has these bytes.
+    pub(crate) fn add(&mut self, loaded: &Arc<Loaded>, manifest: &ManifestInfo, generation: u64) {
+        let library = Library { loaded: Arc::clone(loaded), manifest: manifest.clone(), generation, unfit: Vec::new() };
+        self.libraries.entry(loaded.digest()).and_modify(|l| l.generation = generation).or_insert(library);
+    }
+
+    /// Notes the bytes that a refused file had when they were admitted last, by an earlier host.
+    pub(crate) fn admitted_before(
+        &mut self,
+        file: &str,
+        loaded: &Arc<Loaded>,
+        manifest: &ManifestInfo,
+        generation: u64,
+    ) {
+        if let Some(entry) = self.files.get_mut(file).filter(|entry| entry.admitted.is_none()) {
+            entry.admitted = Some(AdmittedBytes { arrival: entry.arrival, digest: loaded.digest() });
+        }
+        self.add(loaded, manifest, generation);
+    }
+
+    /// What a refused file still gives.
+    pub(crate) fn kept(&self, file: &str) -> Option<Kept> {
+        let entry = self.files.get(file).filter(|entry| matches!(entry.state, FileState::Rejected { .. }))?;
+        let digest = entry.admitted?.digest;
+        let exports = self.libraries.get(&digest)?.loaded.exports();
+        Some(Kept { digest, names: exports.iter().map(|export| export.name.clone()).collect() })
+    }
+
+    /// The code for which the file of these bytes was refused since: it has others by now.
+    pub(crate) fn refused_since(&self, sha256: &str) -> Option<&'static str> {
+        self.files.values().find_map(|file| match (&file.state, file.admitted) {
+            (FileState::Rejected { code, .. }, Some(bytes)) if bytes.digest.to_string() == sha256 => Some(*code),
+            _ => None,
+        })
+    }
+
+    /// A library by its content, unless it is out of service.
+    pub(crate) fn library(&self, digest: Digest) -> Option<Arc<Loaded>> {
+        let library = self.libraries.get(&digest)?;
+        (!self.quarantined.contains_key(&digest.to_string())).then(|| Arc::clone(&library.loaded))
     }
 
     /// Notes an export that does not do well with its default config.
@@ -105,37 +169,40 @@ impl Registry {
 
     /// Forgets a file; returns the digest that it gave.
     pub(crate) fn gone(&mut self, file: &str) -> Option<Digest> {
-        match self.files.remove(file)?.state {
-            FileState::Admitted(digest) => Some(digest),
-            _ => None,
-        }
+        self.files.remove(file)?.admitted.map(|bytes| bytes.digest)
     }
 
-    /// Whether any file in the directory still has this content.
+    /// Whether any file in the directory gives these bytes: it has them, or had them before others were refused.
     pub(crate) fn has_file(&self, sha256: &str) -> bool {
-        self.files.values().any(|f| matches!(f.state, FileState::Admitted(d) if d.to_string() == sha256))
+        self.files.values().any(|file| file.admitted.is_some_and(|bytes| bytes.digest.to_string() == sha256))
     }
 
     /// The newest admitted file that gives a name.
     fn provider(&self, kind: &str, name: &str, fits: impl Fn(&Digest) -> bool) -> Option<(&str, &Library)> {
-        let admitted = self.files.iter().filter_map(|(file, entry)| match &entry.state {
-            FileState::Admitted(digest) if fits(digest) => {
-                Some((entry.arrival, file.as_str(), self.libraries.get(digest)?))
-            }
-            _ => None,
+        let admitted = self.files.iter().filter_map(|(file, entry)| {
+            let bytes = entry.admitted.filter(|bytes| fits(&bytes.digest))?;
+            Some((bytes.arrival, file.as_str(), self.libraries.get(&bytes.digest)?))
         });
         let giving = admitted.filter(|(_, _, l)| l.loaded.export(name).is_some_and(|e| e.kind == kind));
         giving.max_by_key(|(arrival, ..)| *arrival).map(|(_, file, library)| (file, library))
     }
 
+    fn is_pending(&self, file: &str) -> bool {
+        self.files.get(file).is_some_and(|entry| matches!(entry.state, FileState::Pending))
+    }
+
     /// The library that gives a name: the newest by arrival that is in service.
     pub(crate) fn resolve(&self, kind: &str, name: &str) -> Result<Arc<Loaded>, Unresolved> {
         let in_service = |d: &Digest| !self.quarantined.contains_key(&d.to_string());
-        if let Some((_, library)) = self.provider(kind, name, in_service) {
-            return Ok(Arc::clone(&library.loaded));
+        match self.provider(kind, name, in_service) {
+            // What is on its way may be meant.
+            Some((file, _)) if self.is_pending(file) => return Err(Unresolved::Pending),
+            Some((_, library)) => return Ok(Arc::clone(&library.loaded)),
+            None => {}
         }
         match self.provider(kind, name, |_| true) {
             None => Err(Unresolved::Unknown),
+            Some((file, _)) if self.is_pending(file) => Err(Unresolved::Pending),
             Some((file, library)) => {
                 let code = self.quarantined.get(&library.loaded.digest().to_string()).map(|q| q.code.clone());
                 Err(Unresolved::Quarantined(file.to_owned(), code.unwrap_or_default()))
@@ -171,6 +238,19 @@ impl Registry {
         sha256.is_some_and(|s| self.quarantined.remove(&s).is_some())
     }
 
+    /// Puts back in service what an operator asks for; returns what was out of it.
+    pub(crate) fn clear(&mut self, request: &ClearRequest) -> Vec<Quarantined> {
+        let is_named = |sha256: &str| {
+            request.names.iter().any(|name| {
+                let libraries = self.libraries.values().filter(|l| l.loaded.digest().to_string() == sha256);
+                libraries.into_iter().any(|l| l.loaded.export(name).is_some())
+            })
+        };
+        let is_asked = |sha256: &String| request.all || request.sha256.contains(sha256) || is_named(sha256);
+        let asked: Vec<String> = self.quarantined.keys().filter(|sha256| is_asked(sha256)).cloned().collect();
+        asked.iter().filter_map(|sha256| self.quarantined.remove(sha256)).collect()
+    }
+
     pub(crate) fn quarantined(&self) -> Vec<Quarantined> {
         self.quarantined.values().cloned().collect()
     }
@@ -179,22 +259,19 @@ impl Registry {
     pub(crate) fn list(&self, in_service: impl Fn(&str, &str) -> bool) -> Vec<Listed> {
         let mut listed = Vec::new();
         for (file, entry) in &self.files {
-            match &entry.state {
-                FileState::Pending => {}
-                FileState::Rejected { code, message, sha256 } => listed.push(Listed {
+            let library = entry.admitted.and_then(|bytes| self.libraries.get(&bytes.digest));
+            let exports = library.into_iter().flat_map(|l| l.loaded.exports().iter().map(move |e| (l, e)));
+            let kept = !matches!(entry.state, FileState::Admitted);
+            listed.extend(exports.map(|(l, e)| Listed { kept, ..self.list_export(file, l, e, &in_service) }));
+            if let FileState::Rejected { code, message, sha256 } = &entry.state {
+                listed.push(Listed {
                     file: file.clone(),
                     sha256: sha256.clone(),
                     state: "rejected".into(),
                     code: (*code).into(),
                     message: message.clone(),
                     ..Listed::default()
-                }),
-                FileState::Admitted(digest) => {
-                    let Some(library) = self.libraries.get(digest) else { continue };
-                    listed.extend(
-                        library.loaded.exports().iter().map(|e| self.list_export(file, library, e, &in_service)),
-                    );
-                }
+                });
             }
         }
         listed
@@ -208,7 +285,9 @@ impl Registry {
         in_service: impl Fn(&str, &str) -> bool,
     ) -> Listed {
         let sha256 = library.loaded.digest().to_string();
-        let newest = self.resolve(&export.kind, &export.name).is_ok_and(|l| l.digest() == library.loaded.digest());
+        let in_line = |d: &Digest| !self.quarantined.contains_key(&d.to_string());
+        let newest = self.provider(&export.kind, &export.name, in_line);
+        let newest = newest.is_some_and(|(_, l)| l.loaded.digest() == library.loaded.digest());
         let quarantined = self.quarantined.get(&sha256);
         let unfit = library.unfit.iter().find(|(name, _)| *name == export.name).map(|(_, code)| *code);
         let state = match () {
@@ -229,6 +308,7 @@ impl Registry {
             state: state.into(),
             code: quarantined.map(|q| q.code.clone()).or(unfit.map(Into::into)).unwrap_or_default(),
             message: String::new(),
+            kept: false,
             config_schema: export.config_schema.clone(),
         }
     }

@@ -45,6 +45,9 @@ pub struct ActiveInfo {
     pub cause: Cause,
     /// SHA-256 of the `active.json` that asked for it; empty when none did.
     pub active_file_sha256: String,
+    /// The text that asked for it: an `active.json`, or what an embedder switched to. Empty for what the host started
+    /// with.
+    pub active_json: Arc<str>,
     /// The `active.json` that makes it again: policy, config, filters, scores, fallback.
     pub activation: String,
 }
@@ -125,6 +128,8 @@ pub(crate) struct Active {
     pub(crate) rounds: AtomicU64,
     /// When the first of them was. The control task looks here: waking it would cost that round more than the round.
     pub(crate) first_answer: OnceLock<Instant>,
+    /// Set on what the host starts with, while filters that `active.json` asks for are not in force: nothing is bound.
+    pub(crate) closed: AtomicBool,
     /// Set by the first fault that ejects: from then on the standby answers, before the control task has even heard.
     pub(crate) suspended: AtomicBool,
 }

@@ -21,6 +21,12 @@ impl Failure {
         Self { code: String::new(), message: String::new(), told: true }
     }
 
+    /// Adds a sentence: what was done about it.
+    pub(crate) fn and(mut self, sentence: impl Display) -> Self {
+        self.message = format!("{}; {sentence}", self.message);
+        self
+    }
+
     pub(crate) fn code(&self) -> &str {
         &self.code
     }

@@ -57,6 +57,8 @@ enum Command {
     Switch(commands::switch::Switch),
     /// What a running host says is active.
     Status(commands::status::Status),
+    /// What is out of service, and putting it back.
+    Quarantine(commands::quarantine::Quarantine),
     /// Start the crate of a policy.
     New(commands::new::New),
     /// Build, judge and swap in a policy crate, again on every save.
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Switch(switch) => switch.execute(),
         Command::Status(status) => status.execute(),
+        Command::Quarantine(quarantine) => quarantine.execute(),
         Command::New(new) => new.execute(),
         Command::Dev(dev) => dev.execute(),
         Command::Schema(schema) => schema.execute(),

@@ -13,6 +13,7 @@ use crate::event::{Cause, EventKind};
 use crate::judge::{self, Judge, Unfit};
 use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
 use crate::load::{self, Loaded};
+use crate::registry::Kept;
 use crate::vet::{self, Digest, StagingDir};
 use crate::watch::{Change, ChangeKind};
 
@@ -23,23 +24,48 @@ pub(crate) struct Admission {
     arrival: u64,
     seen_at: Instant,
     generation: u64,
+    /// Whether these are the bytes that the file had before, not those that it has now.
+    kept: bool,
     result: Result<Examined, RefusedFile>,
+}
+
+/// Where the bytes of a library come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A file of the plugin directory.
+    File(PathBuf),
+    /// The staged copy of bytes that a file had when they were admitted last. `source` is where the file lies.
+    Kept { source: PathBuf, digest: Digest },
+}
+
+/// What an examination needs, away from the control task.
+#[derive(Debug)]
+pub(super) struct Examination {
+    staging: StagingDir,
+    judge: Option<Judge>,
+    generation: u64,
+}
+
+impl Examination {
+    pub(super) fn new(control: &mut Control, generation: u64) -> Self {
+        Self { staging: control.books.staging(), judge: control.options.judge.clone(), generation }
+    }
 }
 
 /// A library that can be used, though perhaps not all of it.
 #[derive(Debug)]
-struct Examined {
-    loaded: Arc<Loaded>,
-    manifest: ManifestInfo,
-    unfit: Vec<Unfit>,
+pub(super) struct Examined {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) manifest: ManifestInfo,
+    pub(super) unfit: Vec<Unfit>,
 }
 
 /// Why a file was refused.
 #[derive(Debug)]
-struct RefusedFile {
-    code: String,
-    message: String,
-    sha256: String,
+pub(super) struct RefusedFile {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) sha256: String,
 }
 
 impl Control {
@@ -48,6 +74,10 @@ impl Control {
         match change {
             Change::Scanned => {
                 self.scanned = true;
+                // Nothing was asked for: what the host starts with is meant.
+                if self.options.plugins.as_ref().is_none_or(|p| !p.join(ACTIVE_FILE).exists()) {
+                    self.restorable = None;
+                }
                 self.retry_queued();
             }
             Change::Directory { present } => self.directory(present),
@@ -81,21 +111,34 @@ impl Control {
     fn active_file_changed(&mut self, path: &Path, seen_at: Instant) {
         let bytes = match vet::read_text(path, MAX_ACTIVE_FILE_BYTES) {
             Ok(bytes) => bytes,
-            Err(e) => return self.refuse(ACTIVE_FILE, e.code(), e.to_string(), "", None),
+            Err(e) => {
+                self.refuse(ACTIVE_FILE, e.code(), e.to_string(), "", None);
+                return self.take_last_good(e.code());
+            }
         };
+        self.clear_as_asked();
         let sha256 = Digest::of(&bytes).to_string();
+        let is_unchanged = self.active_file_read.replace(sha256.clone()).is_some_and(|before| before == sha256);
+        // The bytes decide: a mode or a link that changes does not undo what an embedder switched to since.
+        if is_unchanged && self.wish.as_ref().is_some_and(|wish| wish.cause == Cause::Api) {
+            return tracing::debug!("{ACTIVE_FILE} says what it said before");
+        }
         match Activation::parse(&bytes) {
-            Err(e) => self.refuse(ACTIVE_FILE, e.code(), e.to_string(), &sha256, None),
+            Err(e) => {
+                self.refuse(ACTIVE_FILE, e.code(), e.to_string(), &sha256, None);
+                self.take_last_good(e.code());
+            }
             Ok(activation) => self.request(Request {
                 activation,
                 cause: Cause::ActiveFile,
                 file: ACTIVE_FILE.to_owned(),
                 caused_at: seen_at,
                 active_file_sha256: sha256,
-                // What lay there when the host started was not written in view of the quarantine list.
-                explicit: self.scanned,
+                explicit: false,
                 patience: None,
                 reply: None,
+                pins: None,
+                because: None,
             }),
         }
     }
@@ -125,25 +168,33 @@ impl Control {
 
     fn library_changed(&mut self, file: String, path: PathBuf, seen_at: Instant) {
         let arrival = self.registry.arrived(&file);
+        self.examine_on_a_thread(file, arrival, seen_at, Source::File(path));
+    }
+
+    /// Has bytes of a file examined; returns whether somebody does.
+    pub(super) fn examine_on_a_thread(&mut self, file: String, arrival: u64, seen_at: Instant, source: Source) -> bool {
         self.generation += 1;
         let generation = self.generation;
         self.admitting.push((file.clone(), arrival, Instant::now() + self.options.admission_deadline));
-        let staging = self.books.staging();
-        let judge = self.options.judge.clone();
+        let examination = Examination::new(self, generation);
         let inbox = self.shared.inbox.clone();
         let named = file.clone();
+        let kept = matches!(source, Source::Kept { .. });
         let spawned = self.examiners.run(move || {
-            let result = examine(&path, &staging, judge.as_ref(), generation);
-            let admission = Admission { file: named, arrival, seen_at, generation, result };
+            let result = examine(&source, &examination);
+            let admission = Admission { file: named, arrival, seen_at, generation, kept, result };
             let _ = inbox.blocking_send(Message::Admission(Box::new(admission)));
         });
-        if let Err(e) = spawned {
+        let Err(e) = spawned else { return true };
+        self.admitting.retain(|(f, a, _)| *f != file || *a != arrival);
+        if !kept {
             self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {e}"), String::new());
         }
+        false
     }
 
     pub(super) fn take_admission(&mut self, admission: Admission) {
-        let Admission { file, arrival, seen_at, generation, result } = admission;
+        let Admission { file, arrival, seen_at, generation, kept, result } = admission;
         let under_way = self.admitting.iter().position(|(f, a, _)| *f == file && *a == arrival);
         // Given up in the meantime, or overtaken by a later arrival of the same file.
         let Some(at) = under_way else { return };
@@ -152,6 +203,17 @@ impl Control {
             return self.retry_queued();
         }
         match result {
+            Err(RefusedFile { code, message, .. }) if kept => {
+                self.admitting.swap_remove(at);
+                tracing::warn!(code, file, "the bytes that were admitted last cannot be used: {message}");
+            }
+            Ok(Examined { loaded, manifest, .. }) if kept => {
+                self.admitting.swap_remove(at);
+                self.registry.admitted_before(&file, &loaded, &manifest, generation);
+                self.say_kept(&file);
+                self.books.touch();
+                self.renew(loaded, seen_at);
+            }
             Err(RefusedFile { code, message, sha256 }) => {
                 self.reject(&file, arrival, intern(&code), message, sha256);
             }
@@ -185,6 +247,15 @@ impl Control {
         self.admitting.retain(|(f, a, _)| f != file || *a != arrival);
         self.registry.rejected(file, code, &message, sha256);
         self.refuse(file, code, message, "", None);
+        if !self.take_up_kept(file, arrival) {
+            self.say_kept(file);
+        }
+    }
+
+    /// Says what a refused file still gives.
+    fn say_kept(&mut self, file: &str) {
+        let Some(Kept { digest, names }) = self.registry.kept(file) else { return };
+        self.tell(EventKind::NameKept { file: file.to_owned(), names, digest });
     }
 
     pub(super) fn give_up_admissions(&mut self, now: Instant) {
@@ -236,6 +307,8 @@ impl Control {
                 explicit: false,
                 patience: None,
                 reply: None,
+                pins: None,
+                because: None,
             };
             self.request(request);
         }
@@ -243,12 +316,14 @@ impl Control {
 }
 
 /// Vet, judge, load, probe: in this order, none skipped.
-fn examine(path: &Path, staging: &StagingDir, judge: Option<&Judge>, generation: u64) -> Result<Examined, RefusedFile> {
-    let vetted = vet::vet(path, staging).map_err(|e| RefusedFile {
-        code: e.code().into(),
-        message: e.to_string(),
-        sha256: String::new(),
-    })?;
+pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Examined, RefusedFile> {
+    let Examination { staging, judge, generation } = examination;
+    let (path, vetted) = match source {
+        Source::File(path) => (path, vet::vet(path, staging)),
+        Source::Kept { source, digest } => (source, vet::vet_kept(source, *digest, staging)),
+    };
+    let vetted =
+        vetted.map_err(|e| RefusedFile { code: e.code().into(), message: e.to_string(), sha256: String::new() })?;
     let sha256 = vetted.digest().to_string();
     let refused = |code: &str, message: String| RefusedFile { code: code.into(), message, sha256: sha256.clone() };
     let known = load::is_mapped(vetted.digest());
@@ -256,7 +331,7 @@ fn examine(path: &Path, staging: &StagingDir, judge: Option<&Judge>, generation:
         let e = load::LoadError::TooMany { file: path.to_owned() };
         return Err(refused(e.code(), e.to_string()));
     }
-    if let Some(judge) = judge.filter(|_| !known) {
+    if let Some(judge) = judge.as_ref().filter(|_| !known) {
         let verdict = judge.examine(vetted.staged());
         if !verdict.is_usable() {
             let message = verdict.message.replace(&vetted.staged().display().to_string(), &path.display().to_string());
@@ -265,7 +340,7 @@ fn examine(path: &Path, staging: &StagingDir, judge: Option<&Judge>, generation:
     }
     let loaded = load::load(&vetted).map_err(|e| refused(e.code(), e.to_string()))?;
     // What passed before in these very bytes passes again.
-    let unfit = if known { Vec::new() } else { judge::probe(&loaded, generation) };
+    let unfit = if known { Vec::new() } else { judge::probe(&loaded, *generation) };
     match unfit.first().filter(|_| unfit.len() == loaded.exports().len()) {
         Some(first) => Err(refused(first.code, format!("{}: {}", path.display(), first.message))),
         None => Ok(Examined { loaded, manifest: vetted.manifest().clone(), unfit }),

@@ -32,6 +32,7 @@ pub(super) struct Construction {
     pub(super) cause: Cause,
     pub(super) caused_at: Instant,
     pub(super) active_file_sha256: String,
+    pub(super) active_json: Arc<str>,
     pub(super) predecessor: Arc<Active>,
     pub(super) shared: Arc<Shared>,
 }
@@ -60,6 +61,7 @@ impl Construction {
             rounds: AtomicU64::new(0),
             first_answer: OnceLock::new(),
             shadows,
+            closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
         }))
     }
@@ -112,6 +114,7 @@ impl Construction {
             since: SystemTime::now(),
             cause: self.cause,
             active_file_sha256: self.active_file_sha256.clone(),
+            active_json: Arc::clone(&self.active_json),
             activation: self.recipe.activation(self.fallback),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::Control;
+use super::last_good::LastGood;
 use crate::activation;
 use crate::event::cut;
 use crate::host::StartError;
@@ -15,8 +16,8 @@ use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, DumpReceipt, HostProcess, LOCK_FILE, LastChange, QUARANTINE_FILE, Quarantined, RECEIPT_FILE,
-    REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    ActiveReceipt, CLEAR_FILE, DumpReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange, QUARANTINE_FILE,
+    Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
 use crate::record::Recorder;
 use crate::shadow::Shadows;
@@ -32,6 +33,7 @@ pub(super) struct Books {
     receipt: Receipt,
     /// The generation that the receipt names.
     proved: Option<Arc<Active>>,
+    last_good: Option<LastGood>,
     active_file_sha256: String,
     dirty: bool,
     /// Hashes of the files as written last.
@@ -47,6 +49,7 @@ impl Books {
         let now = unix_ms(SystemTime::now());
         let host = HostProcess { pid: std::process::id(), started_unix_ms: now, updated_unix_ms: now };
         let mut books = Self {
+            last_good: state.as_ref().and_then(LastGood::read),
             state,
             plugins: plugins.map(Path::to_owned),
             lock: None,
@@ -95,13 +98,20 @@ impl Books {
             Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
         }
         StagingDir::under(state.path()).sweep(&self.kept_digests());
+        // Asked of a host that has ended: carried out later, it would lift what was quarantined since.
+        let _ = std::fs::remove_file(state.path().join(CLEAR_FILE));
         self.lock = Some(lock);
         Ok(())
     }
 
+    /// The last good composition of an earlier host, or of this one.
+    pub(super) fn last_good(&self) -> Option<&LastGood> {
+        self.last_good.as_ref()
+    }
+
     /// Libraries whose staged copies outlive the host.
     fn kept_digests(&self) -> BTreeSet<Digest> {
-        BTreeSet::new()
+        self.last_good.as_ref().map(LastGood::digests).unwrap_or_default()
     }
 
     /// Where libraries are staged.
@@ -195,6 +205,7 @@ impl Books {
 
     /// Notes that a generation has answered, or has proved idle: from now on the receipt names it.
     pub(super) fn proved(&mut self, active: &Arc<Active>) {
+        self.last_good = LastGood::of(&active.info).or(self.last_good.take());
         self.proved = Some(Arc::clone(active));
         self.dirty = true;
     }
@@ -236,6 +247,9 @@ impl Control {
         let all = self.books.dirty;
         let written = self.books.write(&state, RECEIPT_FILE, &self.books.receipt.clone()).and_then(|()| {
             if all {
+                if let Some(good) = self.books.last_good.clone() {
+                    self.books.write(&state, LAST_GOOD_FILE, &good)?;
+                }
                 self.books.write(&state, REGISTRY_FILE, &listed)?;
                 self.books.write(&state, QUARANTINE_FILE, &self.books.receipt.quarantined.clone())?;
             }
@@ -308,6 +322,7 @@ impl Control {
                 cause: info.cause.as_str().into(),
                 active_file_sha256: books.active_file_sha256.clone(),
                 file_deleted: !info.sha256.is_empty() && !registry.has_file(&info.sha256),
+                file_refused: registry.refused_since(&info.sha256).unwrap_or_default().to_owned(),
             });
         }
         let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())

@@ -41,6 +41,7 @@ impl Control {
             since: SystemTime::now(),
             cause: Cause::Api,
             active_file_sha256: String::new(),
+            active_json: "".into(),
             activation: serde_json::json!({ "policy": name, "fallback": fallback }).to_string(),
             policy: name,
         };
@@ -52,6 +53,7 @@ impl Control {
             rounds: AtomicU64::new(0),
             first_answer: OnceLock::new(),
             shadows: None,
+            closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
         })
     }

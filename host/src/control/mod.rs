@@ -8,6 +8,8 @@ mod construction;
 mod dump;
 mod files;
 mod initial;
+mod last_good;
+mod quarantine;
 mod swap;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
 use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
 use crate::load::Loaded;
+use crate::receipt::{ClearRequest, Quarantined};
 use crate::registry::Registry;
 use crate::slot::{Active, ActiveInfo};
 use crate::watch::{Change, WatchHandle, watch};
@@ -30,6 +33,7 @@ pub(crate) use admission::Admission;
 pub(crate) use construction::Constructed;
 use dump::Dumped;
 use files::Books;
+use last_good::{LastGood, Pins, Restored};
 
 /// What the control task is told.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(crate) enum Message {
     Constructed(Box<Constructed>),
     Outcome(Outcome),
     Dumped(Box<Dumped>),
+    Restored(Box<Restored>),
+    Clear { request: ClearRequest, reply: oneshot::Sender<Vec<Quarantined>> },
     Switch { activation: Activation, asked: Instant, reply: Reply },
     Stop(Option<oneshot::Sender<()>>),
 }
@@ -61,11 +67,15 @@ struct Request {
     file: String,
     caused_at: Instant,
     active_file_sha256: String,
-    /// An operator named it just now: that lifts a quarantine.
+    /// An embedder named it just now: that lifts a quarantine.
     explicit: bool,
     /// Until when a name that nobody gives yet is waited for; set at the first look.
     patience: Option<Instant>,
     reply: Option<Reply>,
+    /// Names that mean fixed bytes here; `None` where they mean what the files of the directory give.
+    pins: Option<Pins>,
+    /// What is said once it has answered, where that is not plain.
+    because: Option<String>,
 }
 
 /// A swap whose generation has not answered yet.
@@ -108,6 +118,13 @@ pub(crate) struct Control {
     buried_at: Instant,
     generation: u64,
     scanned: bool,
+    /// What is taken if the `active.json` that the host started with is refused; `None` once something was activated.
+    restorable: Option<LastGood>,
+    /// Whether its libraries are being examined.
+    restoring: bool,
+    said_closed: bool,
+    /// SHA-256 of the `active.json` that was read last.
+    active_file_read: Option<String>,
     /// Told once the files say the same.
     outbox: Vec<Told>,
     _watch: Option<WatchHandle>,
@@ -133,6 +150,11 @@ impl Control {
         let mut registry = Registry::default();
         books.remembered_quarantine().into_iter().for_each(|entry| registry.quarantine(entry));
         let generation = shared.slot.load().active.info.generation;
+        let restorable = books.last_good().cloned();
+        if let Some(plugins) = &options.plugins {
+            let due = last_good::filters_are_due(plugins, restorable.as_ref());
+            shared.slot.load().initial.closed.store(due, std::sync::atomic::Ordering::Release);
+        }
         let control = Self {
             shared,
             registry,
@@ -149,6 +171,10 @@ impl Control {
             buried_at: Instant::now(),
             generation,
             scanned: options.plugins.is_none(),
+            restorable,
+            restoring: false,
+            said_closed: false,
+            active_file_read: None,
             outbox: Vec::new(),
             options,
             _watch: watch,
@@ -170,6 +196,7 @@ impl Control {
                 () if self.awaits_answer() => ANSWER_TICK,
                 () if self.owes_files() => FILES_INTERVAL,
                 () if self.is_busy() => TICK,
+                () if self.may_be_asked_to_clear() => quarantine::CLEAR_TICK,
                 () => RECEIPT_INTERVAL,
             };
             match tokio::time::timeout(tick, messages.recv()).await {
@@ -229,6 +256,7 @@ impl Control {
             || self.queued.is_some()
             || self.constructing.is_some()
             || !self.admitting.is_empty()
+            || self.restoring
             || !self.retired.is_empty()
     }
 
@@ -239,6 +267,10 @@ impl Control {
             Message::Constructed(constructed) => self.take_constructed(*constructed),
             Message::Outcome(outcome) => self.take_outcome(outcome),
             Message::Dumped(dumped) => self.take_dumped(*dumped),
+            Message::Restored(restored) => self.take_restored(*restored),
+            Message::Clear { request, reply } => {
+                let _ = reply.send(self.clear(&request));
+            }
             Message::Switch { activation, asked, reply } => self.request(Request {
                 activation,
                 file: ACTIVE_FILE.to_owned(),
@@ -248,6 +280,8 @@ impl Control {
                 explicit: true,
                 patience: None,
                 reply: Some(reply),
+                pins: None,
+                because: None,
             }),
             Message::Stop(_) => {}
         }
@@ -269,6 +303,7 @@ impl Control {
 
     fn look_at_clocks(&mut self) {
         let now = Instant::now();
+        self.clear_as_asked();
         self.give_up_admissions(now);
         self.give_up_construction(now);
         if self.queued.as_ref().is_some_and(|q| q.patience.is_some_and(|until| until <= now)) {

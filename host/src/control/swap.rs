@@ -8,6 +8,7 @@ use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 
 use super::construction::{Constructed, Construction};
+use super::last_good::Pins;
 use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
 use crate::admit::{AdmitError, Origin, Recipe};
@@ -61,16 +62,14 @@ impl Control {
                 self.books.remember_quarantine(self.registry.quarantined());
             }
         }
-        match self.recipe(&request.activation) {
+        match self.recipe(&request.activation, request.pins.as_ref()) {
             Err(Obstacle::Wait) => self.queued = Some(request),
             Err(Obstacle::Unknown { .. }) if request.patience.is_none_or(|until| until > Instant::now()) => {
                 let until = Instant::now() + UNKNOWN_NAME_GRACE;
                 self.queued = Some(Request { patience: Some(request.patience.unwrap_or(until)), ..request });
             }
             Err(Obstacle::Error { code, message } | Obstacle::Unknown { code, message }) => {
-                let sha256 = request.active_file_sha256.clone();
-                let reply = self.keep_wish(request);
-                self.refuse(ACTIVE_FILE, code, message, &sha256, reply);
+                self.refuse_request(request, code, message);
             }
             Ok(recipe) if self.serves_already(&request, &recipe) => self.nothing_to_do(request),
             Ok(recipe) => self.construct(request, recipe),
@@ -94,27 +93,28 @@ impl Control {
     /// Remembers what was asked for; returns whom to answer.
     fn keep_wish(&mut self, mut request: Request) -> Option<Reply> {
         let reply = request.reply.take();
-        // An embedder's switch that failed leaves the operator's wish in place.
-        if request.cause != Cause::Api {
+        // What an embedder or the host itself asks for, and does not get, leaves the operator's request in place.
+        if matches!(request.cause, Cause::ActiveFile | Cause::NewLibrary) {
             self.wish = Some(request);
         }
         reply
     }
 
-    fn recipe(&self, activation: &Activation) -> Result<Recipe, Obstacle> {
-        let filters = activation.filters.iter().map(|wanted| Ok((wanted.clone(), self.part("filter", wanted)?)));
-        let shadows = activation.shadow.iter().map(|candidate| self.alone(&candidate.policy, &candidate.scores));
+    fn recipe(&self, activation: &Activation, pins: Option<&Pins>) -> Result<Recipe, Obstacle> {
+        let filters = activation.filters.iter().map(|wanted| Ok((wanted.clone(), self.part("filter", wanted, pins)?)));
+        let shadows = activation.shadow.iter().map(|candidate| self.alone(&candidate.policy, &candidate.scores, pins));
         Ok(Recipe {
             filters: filters.collect::<Result<_, _>>()?,
             shadows: shadows.collect::<Result<_, _>>()?,
-            ..self.alone(&activation.policy, &activation.scores)?
+            ..self.alone(&activation.policy, &activation.scores, pins)?
         })
     }
 
     /// A policy with its scores.
-    fn alone(&self, policy: &Wanted, scores: &[(Wanted, u32)]) -> Result<Recipe, Obstacle> {
-        let origin = if scores.is_empty() { self.origin(policy)? } else { Origin::Composite };
-        let scores = scores.iter().map(|(wanted, weight)| Ok((wanted.clone(), *weight, self.part("score", wanted)?)));
+    fn alone(&self, policy: &Wanted, scores: &[(Wanted, u32)], pins: Option<&Pins>) -> Result<Recipe, Obstacle> {
+        let origin = if scores.is_empty() { self.origin(policy, pins)? } else { Origin::Composite };
+        let score = |(wanted, weight): &(Wanted, u32)| Ok((wanted.clone(), *weight, self.part("score", wanted, pins)?));
+        let scores = scores.iter().map(score);
         Ok(Recipe {
             policy: (policy.clone(), origin),
             filters: Vec::new(),
@@ -124,13 +124,21 @@ impl Control {
         })
     }
 
-    fn part(&self, kind: &'static str, wanted: &Wanted) -> Result<Arc<Loaded>, Obstacle> {
-        self.registry.resolve(kind, &wanted.name).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
+    fn part(&self, kind: &'static str, wanted: &Wanted, pins: Option<&Pins>) -> Result<Arc<Loaded>, Obstacle> {
+        self.library(kind, wanted, pins).map_err(|unresolved| self.obstacle(kind, wanted, unresolved))
     }
 
-    fn origin(&self, policy: &Wanted) -> Result<Origin, Obstacle> {
-        match (self.registry.resolve("policy", &policy.name), policy.name.parse::<BuiltIn>()) {
+    /// The library that a name means.
+    fn library(&self, kind: &str, wanted: &Wanted, pins: Option<&Pins>) -> Result<Arc<Loaded>, Unresolved> {
+        let Some(pins) = pins else { return self.registry.resolve(kind, &wanted.name) };
+        let pinned = pins.get(&(kind.to_owned(), wanted.name.clone()));
+        pinned.and_then(|digest| self.registry.library(*digest)).ok_or(Unresolved::Unknown)
+    }
+
+    fn origin(&self, policy: &Wanted, pins: Option<&Pins>) -> Result<Origin, Obstacle> {
+        match (self.library("policy", policy, pins), policy.name.parse::<BuiltIn>()) {
             (Ok(loaded), _) => Ok(Origin::Library(loaded)),
+            (Err(Unresolved::Unknown), Ok(built_in)) if pins.is_some() => Ok(Origin::BuiltIn(built_in)),
             // While a library of that name may be under way, the built-in is not what the operator means.
             (Err(Unresolved::Unknown), Ok(built_in)) if self.admitting.is_empty() && self.scanned => {
                 Ok(Origin::BuiltIn(built_in))
@@ -144,6 +152,7 @@ impl Control {
             return Obstacle::Wait;
         }
         match unresolved {
+            Unresolved::Pending => Obstacle::Wait,
             Unresolved::Unknown => {
                 let mut known = self.registry.names(kind);
                 if kind == "policy" {
@@ -160,7 +169,7 @@ impl Control {
                 let name = &wanted.name;
                 let message = format!(
                     "{ACTIVE_FILE}: {kind} {name} of {file} is out of service ({code}); put a mended library in its \
-                     place, or write {ACTIVE_FILE} again to try this one once more"
+                     place, or run `policy-host quarantine clear {name}` to try this one once more"
                 );
                 Obstacle::Error { code: "quarantined", message }
             }
@@ -171,7 +180,9 @@ impl Control {
     fn serves_already(&self, request: &Request, recipe: &Recipe) -> bool {
         let lineup = self.shared.slot.load();
         let info = &lineup.active.info;
-        let same_wish = self.wish.as_ref().is_some_and(|w| w.activation == request.activation);
+        let is_its_file =
+            !request.active_file_sha256.is_empty() && request.active_file_sha256 == info.active_file_sha256;
+        let same_wish = is_its_file || self.wish.as_ref().is_some_and(|w| w.activation == request.activation);
         // What is built in has no digest, on either side.
         let own = std::iter::once(&info.sha256);
         let serves = own.chain(info.all_parts().map(|part| &part.sha256)).filter(|sha256| !sha256.is_empty());
@@ -202,6 +213,7 @@ impl Control {
             cause: request.cause,
             caused_at: request.caused_at,
             active_file_sha256: request.active_file_sha256.clone(),
+            active_json: Arc::clone(&request.activation.source),
             predecessor: Arc::clone(&self.shared.slot.load().active),
             shared: Arc::clone(&self.shared),
             recipe,
@@ -209,7 +221,7 @@ impl Control {
         let stuck = stuck_threads();
         if plan.lane == LaneKind::Thread && stuck >= MAX_STUCK_THREADS {
             let error = AdmitError::TooManyStuck { stuck, limit: MAX_STUCK_THREADS };
-            return self.refuse_request(request, &error);
+            return self.refuse_request(request, error.code(), error.to_string());
         }
         for loaded in plan.recipe.libraries() {
             self.registry.made(loaded.digest(), generation);
@@ -224,14 +236,21 @@ impl Control {
             && let Some((.., request)) = self.constructing.take()
         {
             let name = request.activation.policy.name.clone();
-            self.refuse_request(request, &AdmitError::Thread { name, source });
+            let error = AdmitError::Thread { name, source };
+            self.refuse_request(request, error.code(), error.to_string());
         }
     }
 
-    fn refuse_request(&mut self, request: Request, error: &AdmitError) {
-        let sha256 = request.active_file_sha256.clone();
+    fn refuse_request(&mut self, request: Request, code: &'static str, message: String) {
+        let (sha256, cause) = (request.active_file_sha256.clone(), request.cause);
         let reply = self.keep_wish(request);
-        self.refuse(ACTIVE_FILE, error.code(), error.to_string(), &sha256, reply);
+        self.refuse(ACTIVE_FILE, code, message, &sha256, reply);
+        match cause {
+            Cause::ActiveFile => self.take_last_good(code),
+            // The last good composition itself.
+            Cause::Rollback => self.say_closed(),
+            _ => {}
+        }
     }
 
     pub(super) fn give_up_construction(&mut self, now: Instant) {
@@ -241,7 +260,8 @@ impl Control {
         if let Some((.., request)) = self.constructing.take() {
             let name = request.activation.policy.name.clone();
             let seconds = self.options.admission_deadline.as_secs();
-            self.refuse_request(request, &AdmitError::TooSlow { name, seconds });
+            let error = AdmitError::TooSlow { name, seconds };
+            self.refuse_request(request, error.code(), error.to_string());
         }
         self.retry_queued();
     }
@@ -256,23 +276,28 @@ impl Control {
             return;
         };
         match constructed.result {
-            Err(error) => self.refuse_request(request, &error),
+            Err(error) => self.refuse_request(request, error.code(), error.to_string()),
             Ok(active) => {
-                let (reply, file) = (request.reply.take(), request.file.clone());
-                self.wish = Some(request);
-                self.swap_in(active, file, reply);
+                let (reply, file, because) = (request.reply.take(), request.file.clone(), request.because.take());
+                // What the host takes by itself leaves the operator's request in place: it may still be fulfilled.
+                if request.cause != Cause::Rollback {
+                    self.wish = Some(request);
+                }
+                self.swap_in(active, file, because, reply);
             }
         }
         self.retry_queued();
     }
 
-    fn swap_in(&mut self, active: Arc<Active>, file: String, reply: Option<Reply>) {
+    fn swap_in(&mut self, active: Arc<Active>, file: String, because: Option<String>, reply: Option<Reply>) {
         let from = self.shared.slot.load().serving().info.policy.clone();
         self.receipted_by_successor();
         let left = self.shared.slot.swap(Arc::clone(&active));
         left.into_iter().for_each(|a| self.retire(a));
         self.say_swapped(from, &active.info, active.info.cause);
-        let message = format!("{} {} answers", active.info.policy, active.info.version);
+        self.open_up();
+        let answers = format!("{} {} answers", active.info.policy, active.info.version);
+        let message = because.map_or(answers.clone(), |because| format!("{answers}: {because}"));
         self.books.serves(&active.info.active_file_sha256);
         self.await_answer(active, file, message, reply);
     }

@@ -141,6 +141,12 @@ pub enum VetError {
         /// The plugin's API version.
         found_minor: u32,
     },
+    /// A private copy of an earlier host has other bytes than its name says.
+    #[error("{path}: is not the copy that its name says; put the library into the plugin directory again")]
+    CopyChanged {
+        /// The copy.
+        path: PathBuf,
+    },
     /// The private copy cannot be written.
     #[error("{path}: cannot be staged in {staging}: {source}")]
     Staging {
@@ -171,6 +177,7 @@ impl VetError {
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::NoRootModule { .. } => "no-root-module",
             Self::ApiVersion { .. } => "api-version-mismatch",
+            Self::CopyChanged { .. } => "copy-changed",
             Self::Staging { .. } => "staging-failed",
         }
     }
@@ -220,7 +227,22 @@ impl Vetted {
 /// One read of the file, one hash, one write: about 1 ms a MiB.
 pub fn vet(path: &Path, staging: &StagingDir) -> Result<Vetted, VetError> {
     let bytes = stage::read_once(path, MAX_LIBRARY_BYTES)?;
-    let manifest = format::examine(path, &bytes)?;
+    vet_bytes(path, &bytes, staging)
+}
+
+/// As [`vet`], of bytes that a file had when they were admitted last: their staged copy, if it is still what its name
+/// says. `source` is where the file lies, for messages.
+pub(crate) fn vet_kept(source: &Path, digest: Digest, staging: &StagingDir) -> Result<Vetted, VetError> {
+    let copy = staging.path_of(digest);
+    let bytes = stage::read_once(&copy, MAX_LIBRARY_BYTES)?;
+    if Digest::of(&bytes) != digest {
+        return Err(VetError::CopyChanged { path: copy });
+    }
+    vet_bytes(source, &bytes, staging)
+}
+
+fn vet_bytes(path: &Path, bytes: &[u8], staging: &StagingDir) -> Result<Vetted, VetError> {
+    let manifest = format::examine(path, bytes)?;
     if manifest.api_major != API_MAJOR {
         return Err(VetError::ApiVersion {
             path: path.to_owned(),
@@ -230,8 +252,8 @@ pub fn vet(path: &Path, staging: &StagingDir) -> Result<Vetted, VetError> {
             found_minor: manifest.api_minor,
         });
     }
-    let digest = Digest::of(&bytes);
-    let staged = staging.put(digest, &bytes).map_err(|source| VetError::Staging {
+    let digest = Digest::of(bytes);
+    let staged = staging.put(digest, bytes).map_err(|source| VetError::Staging {
         path: path.to_owned(),
         staging: staging.path().to_owned(),
         source,

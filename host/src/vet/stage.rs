@@ -185,6 +185,11 @@ impl StagingDir {
         &self.path
     }
 
+    /// Where the copy of these bytes lies.
+    pub(super) fn path_of(&self, digest: Digest) -> PathBuf {
+        self.path.join(file_name(digest))
+    }
+
     /// Writes the copy under its hash, whole or not at all. A copy that is already there is verified, not trusted.
     pub(super) fn put(&self, digest: Digest, bytes: &[u8]) -> io::Result<PathBuf> {
         create_private(&self.path)?;

@@ -1,5 +1,6 @@
 //! Faults of plugins: each costs one round, bound by the fallback, and takes the generation out of service.
 
+use policy_host::receipt::ClearRequest;
 use policy_host::{EventKind, HostOptions};
 
 use crate::hosted::Hosted;
@@ -166,8 +167,14 @@ async fn an_ejected_library_comes_back_only_when_an_operator_says_so_or_it_is_me
         listed.iter().find(|l| l.name == "hostile").map(|l| (l.state.clone(), l.code.clone()))
     };
     assert_eq!(state(&hosted), Some(("quarantined".into(), "policy-panicked".into())));
-    // An operator writes the file again: tried once more.
+    // Whatever active.json says, its bytes are no reason to try it again.
     hosted.sandbox.activate(r#"{ "policy": "hostile" }"#);
+    let (code, message) = hosted.refused("active.json").await;
+    assert!(code == "quarantined" && message.contains("quarantine clear hostile"), "{code}: {message}");
+    let lifted =
+        hosted.host.clear_quarantine(ClearRequest { names: vec!["hostile".into()], ..Default::default() }).await;
+    assert_eq!(lifted.iter().map(|q| q.code.as_str()).collect::<Vec<_>>(), ["policy-panicked"]);
+    hosted.sandbox.activate(r#"{ "policy": "hostile", "deadline_ms": 59000 }"#);
     hosted.receipted("hostile").await;
     assert_eq!(hosted.bind(3).await.policy(), "hostile");
 }

@@ -15,6 +15,7 @@ mod files;
 mod hosted;
 mod loaded;
 mod logging;
+mod names;
 mod paths;
 mod record;
 mod refusals;

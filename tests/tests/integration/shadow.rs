@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use policy_host::receipt::ClearRequest;
 use policy_host::receipt::ShadowReceipt;
 
 use crate::binary::{Running, over};
@@ -137,7 +138,7 @@ async fn a_change_of_shadows_does_not_cost_the_last_good_generation() {
     assert_eq!((next.policy(), next.fallback()), ("bias", None));
 }
 
-/// `active.json`, written again, tries once more what is out of service: as a shadow, too.
+/// What is out of service is tried again once it is put back: as a shadow, too.
 #[tokio::test]
 async fn what_failed_in_service_can_be_tried_as_a_shadow() {
     let mut hosted = Hosted::with(&["policy_bias", "fixture_hostile"]).await;
@@ -145,6 +146,8 @@ async fn what_failed_in_service_can_be_tried_as_a_shadow() {
     hosted.sandbox.activate(hostile);
     hosted.receipted("hostile").await;
     assert!(hosted.host.bind(jobs_round(4, 4, &[("trap", "team-a", 8)])).await.fallback().is_some());
+    hosted.receipted("round-robin").await;
+    hosted.host.clear_quarantine(ClearRequest { all: true, ..Default::default() }).await;
     hosted.sandbox.activate(&format!(r#"{{ "policy": "bias", "shadow": [{hostile}] }}"#));
     hosted.receipted("bias").await;
     let shown = watch(&hosted, |shadow| shadow.first().is_some_and(|s| s.rounds >= 1)).await;

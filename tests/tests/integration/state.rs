@@ -49,9 +49,11 @@ async fn a_restarted_host_remembers_what_was_bad_and_what_was_active() {
     let mut again = Hosted::over(sandbox, HostOptions::default());
     let (code, message) = again.refused("active.json").await;
     assert_eq!(code, "quarantined", "{message}");
-    assert_eq!(again.bind(1).await.policy(), "round-robin", "the initial policy answers");
-    again.sandbox.activate(r#"{ "policy": "bias" }"#);
     again.receipted("bias").await;
+    let plan = again.bind(1).await;
+    assert_eq!((plan.policy(), plan.answered_by().library.as_str()), ("bias", &*library("policy_bias")));
+    again.sandbox.activate(r#"{ "policy": "bias" }"#);
+    again.heard("answer", |kind| matches!(kind, policy_host::EventKind::Receipted { .. }).then_some(())).await;
     let Hosted { sandbox, host, .. } = again;
     host.shutdown().await;
 

@@ -64,6 +64,10 @@ fn describe(kind: &EventKind) -> Option<String> {
             format!("discovered {} in {file} ({}, admitted in {took:.1} ms)", names.join(", "), short(&sha))
         }
         EventKind::Refused { file, code, message } => format!("refused    {file} [{code}] {}", first_line(message)),
+        EventKind::NameKept { file, names, digest } => {
+            let (names, sha) = (names.join(", "), digest.to_string());
+            format!("kept       {names}: as {file} had it before ({})", short(&sha))
+        }
         EventKind::NameTaken { name, winner, loser } => format!("name       {name}: {winner} wins over {loser}"),
         EventKind::FileGone { message, .. } => format!("gone       {message}"),
         EventKind::Directory { present: true } => String::from("directory  is there"),

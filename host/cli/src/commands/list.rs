@@ -43,7 +43,10 @@ impl List {
             let hash = if l.sha256.is_empty() { "-" } else { short(&l.sha256) };
             let kind = if l.kind.is_empty() { "-" } else { &l.kind };
             let version = if l.version.is_empty() { "-" } else { &l.version };
-            let code = if l.code.is_empty() { String::new() } else { format!(" ({})", l.code) };
+            let mut code = if l.code.is_empty() { String::new() } else { format!(" ({})", l.code) };
+            if l.kept {
+                code.push_str(", admitted before the file was changed");
+            }
             say!("{name:names$}  {kind:6}  {version:8}  {:files$}  {hash:12}  {}{code}", l.file, l.state);
         }
         Ok(())
@@ -65,8 +68,11 @@ fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Fail
     let mut listed = Vec::new();
     for file in files {
         let verdict = judge.examine(&plugins.join(&file));
-        let told = known.iter().filter(|k| k.file == file && k.sha256 == verdict.sha256 && !k.sha256.is_empty());
+        let of_file = known.iter().filter(|k| k.file == file && !k.sha256.is_empty());
+        let told = of_file.clone().filter(|k| k.sha256 == verdict.sha256);
         let told: Vec<Listed> = told.cloned().collect();
+        // A running host answers with bytes that the file had before the ones that it refused.
+        listed.extend(of_file.filter(|k| k.kept && k.sha256 != verdict.sha256).cloned());
         if told.is_empty() { listed.extend(as_listed(&file, verdict)) } else { listed.extend(told) }
     }
     Ok(listed)

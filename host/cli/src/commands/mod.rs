@@ -11,6 +11,7 @@ pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod placement;
 pub(crate) mod progress;
+pub(crate) mod quarantine;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;

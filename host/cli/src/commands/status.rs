@@ -70,6 +70,12 @@ fn tell(receipt: &Receipt, running: bool) {
             if a.file_deleted {
                 say!("          its file is not in the directory any more; it runs from the host's own copy");
             }
+            if !a.file_refused.is_empty() {
+                say!(
+                    "          its file was changed and refused ({}); these are the bytes admitted before",
+                    a.file_refused
+                );
+            }
             say!("lane      {}, deadline {} ms, fallback {}", a.lane, a.deadline_ms, a.fallback);
             for s in &a.shadow {
                 let latency = format!("{} / {} us p50 / p99", s.latency_us_p50, s.latency_us_p99);

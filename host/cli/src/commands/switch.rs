@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use policy_host::activation::ACTIVE_FILE;
-use policy_host::receipt::{Receipt, StateDir, write_atomically};
+use policy_host::receipt::{ClearRequest, Listed, REGISTRY_FILE, Receipt, StateDir, write_atomically};
 use policy_host::vet::Digest;
 use serde_json::{Map, Value};
 
-use super::short;
+use super::{quarantine, short};
 use crate::Place;
 use crate::failure::{Failure, print_json};
 use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
 /// itself in its admission probe, when no work flows). Filters, lane, deadline and fallback stay as active.json has
-/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config and scores.
+/// them. A policy that is a shadow there is promoted as it was tried: with the shadow's config and scores. One that was
+/// taken out of service is tried again. When the host refuses, active.json is put back as it was.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policy-host switch round-robin --plugins plugins.d --config '{}'")]
 pub(crate) struct Switch {
@@ -52,9 +53,22 @@ impl Switch {
         let content = self.content(&path)?;
         let sha256 = Digest::of(content.as_bytes()).to_string();
         let before = state.receipt().ok().flatten().unwrap_or_default();
+        let (content, sha256) = if is_news(&before, &sha256, &path, &content) {
+            (content, sha256)
+        } else {
+            // The host goes by the bytes, and these it knows: what they asked for was undone since.
+            let content = content + "\n";
+            let sha256 = Digest::of(content.as_bytes()).to_string();
+            (content, sha256)
+        };
+        self.put_back_in_service(&state)?;
+        let old = std::fs::read(&path).ok();
         write_atomically(&path, content.as_bytes())
             .map_err(|e| Failure::new("active-file-unwritable", format!("{}: {e}", path.display())))?;
-        let receipt = self.wait(&state, &before, &sha256)?;
+        let receipt = match self.wait(&state, &before, &sha256)? {
+            Answer::Done(receipt) => *receipt,
+            Answer::Refused(refusal) => return Err(refused(&path, content.as_bytes(), old.as_deref(), refusal)),
+        };
         if self.json {
             print_json(&receipt);
         } else if let Some(a) = &receipt.active {
@@ -118,7 +132,18 @@ impl Switch {
             .map_err(|e| Failure::new("active-file-unwritable", e))
     }
 
-    fn wait(&self, state: &StateDir, before: &Receipt, sha256: &str) -> Result<Receipt, Failure> {
+    /// To name a policy is to try it again: lifts the quarantine of the library that gives it.
+    fn put_back_in_service(&self, state: &StateDir) -> Result<(), Failure> {
+        let listed: Vec<Listed> = state.read_json(REGISTRY_FILE).ok().flatten().unwrap_or_default();
+        let is_it = |l: &&Listed| l.kind == "policy" && l.name == self.policy && l.state == "quarantined";
+        let sha256: Vec<String> = listed.iter().filter(is_it).map(|l| l.sha256.clone()).collect();
+        if sha256.is_empty() {
+            return Ok(());
+        }
+        quarantine::clear(state, ClearRequest { sha256, ..ClearRequest::default() }, self.timeout_ms)
+    }
+
+    fn wait(&self, state: &StateDir, before: &Receipt, sha256: &str) -> Result<Answer, Failure> {
         let until = Instant::now() + Duration::from_millis(self.timeout_ms);
         let seen = before.last_change.as_ref().map_or(0, |c| c.number);
         loop {
@@ -128,8 +153,10 @@ impl Switch {
                 let news = receipt.recent_changes.iter().filter(|c| !same_host || c.number > seen);
                 let ours = news.filter(|c| c.active_file_sha256 == sha256).max_by_key(|c| c.number);
                 match ours {
-                    Some(change) if !change.ok => return Err(Failure::new(change.code.clone(), &change.message)),
-                    Some(_) => return Ok(receipt),
+                    Some(change) if !change.ok => {
+                        return Ok(Answer::Refused(Failure::new(change.code.clone(), &change.message)));
+                    }
+                    Some(_) => return Ok(Answer::Done(Box::new(receipt))),
                     None if !same_host && !state.host_is_running() => {
                         return Err(Failure::new("no-host", "the host ended before it answered"));
                     }
@@ -146,5 +173,35 @@ impl Switch {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+/// What the host says of the file that was written.
+enum Answer {
+    Done(Box<Receipt>),
+    Refused(Failure),
+}
+
+/// Whether the host will see a change in this content: it is not what the file says already, or the file is served.
+fn is_news(receipt: &Receipt, sha256: &str, path: &Path, content: &str) -> bool {
+    let serves = receipt.active.as_ref().is_some_and(|active| active.active_file_sha256 == sha256);
+    serves || std::fs::read(path).map_or(true, |there| there != content.as_bytes())
+}
+
+/// Puts the old file back, unless somebody else wrote meanwhile: a file that the host refuses would be in its way when it
+/// starts again.
+fn refused(path: &Path, written: &[u8], old: Option<&[u8]>, refusal: Failure) -> Failure {
+    let is_ours = std::fs::read(path).is_ok_and(|there| there == written);
+    let put_back = match old {
+        _ if !is_ours => {
+            return refusal.and(format!("{ACTIVE_FILE} was changed by somebody else meanwhile, and left so"));
+        }
+        Some(old) => write_atomically(path, old),
+        None => std::fs::remove_file(path),
+    };
+    match (put_back, old) {
+        (Ok(()), Some(_)) => refusal.and(format!("{ACTIVE_FILE} says again what it said before")),
+        (Ok(()), None) => refusal.and(format!("{ACTIVE_FILE} is removed again: there was none before")),
+        (Err(e), _) => refusal.and(format!("{ACTIVE_FILE} could not be put back as it was: {e}")),
     }
 }
