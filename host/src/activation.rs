@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::fallback::BuiltIn;
 use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT};
+use crate::text::json_reason;
 
 /// The name of the file.
 pub const ACTIVE_FILE: &str = "active.json";
@@ -240,11 +241,10 @@ impl Activation {
     /// With line and column, where the text has them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ActivationError> {
         let text = std::str::from_utf8(bytes).map_err(|e| ActivationError::NotText { valid_up_to: e.valid_up_to() })?;
-        let file: ActiveFile<'_> = serde_json::from_str(text).map_err(|e| {
-            let full = e.to_string();
-            let place = format!(" at line {} column {}", e.line(), e.column());
-            let message = full.strip_suffix(&place).unwrap_or(&full).to_owned();
-            ActivationError::Syntax { line: e.line(), column: e.column(), message }
+        let file: ActiveFile<'_> = serde_json::from_str(text).map_err(|e| ActivationError::Syntax {
+            line: e.line(),
+            column: e.column(),
+            message: json_reason(&e),
         })?;
         let value = |message: String| Err(ActivationError::Value { message });
         if file.filters.len() > MAX_FILTERS {

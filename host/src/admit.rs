@@ -13,6 +13,7 @@ use crate::fallback::{BuiltIn, make_linked};
 use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::limits::MAX_REHEARSED;
 use crate::load::Loaded;
+use crate::text::chain;
 use crate::validate;
 use crate::vet::Digest;
 
@@ -89,7 +90,7 @@ pub enum AdmitError {
         limit: usize,
     },
     /// A thread of the policy's own cannot be started.
-    #[error("no thread for {name}: {source}")]
+    #[error("no thread for {name}")]
     Thread {
         /// The policy.
         name: String,
@@ -140,8 +141,8 @@ fn constructor_fault(wanted: &Wanted, fault: PolicyFault) -> AdmitError {
             let (line, column) = wanted.locate(line, column);
             AdmitError::Config(ActivationError::Config { name, line, column, message })
         }
-        PolicyFault::Panicked(_) => AdmitError::ConstructorPanic { name, message: fault.to_string() },
-        other => AdmitError::Constructor { name, message: other.to_string() },
+        PolicyFault::Panicked(_) => AdmitError::ConstructorPanic { name, message: chain(&fault) },
+        other => AdmitError::Constructor { name, message: chain(&other) },
     }
 }
 
@@ -302,7 +303,7 @@ pub(crate) fn rehearse(name: &str, pipeline: &Pipeline) -> Result<(), AdmitError
             Ok(proposal) => {
                 let decided = cell.get().cloned().flatten();
                 validate::check(&round, decided.as_deref(), proposal.rows())
-                    .map_err(|v| failed(v.code(), v.to_string()))?;
+                    .map_err(|v| failed(v.code(), chain(&v)))?;
             }
             Err(fault) if !fault.ejects() => {}
             Err(fault) => return Err(failed(fault.code, fault.message)),

@@ -15,6 +15,7 @@ use crate::host::{Outcome, Shared};
 use crate::lane::limited_view;
 use crate::record::{Dump, GenerationOf, Taken};
 use crate::slot::Active;
+use crate::text::chain;
 use crate::validate::{FallbackReason, Plan, Rejected, validate};
 
 pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
@@ -115,10 +116,10 @@ async fn fall_back(
     let mut slots = Vec::new();
     view.available_slots(&mut slots);
     let rows = active.fallback.bind_tasks(&mut slots, &view).await;
-    let rows = rows.map(Proposal::from).map_err(|e| e.to_string());
+    let rows = rows.map(Proposal::from).map_err(|e| chain(&e));
     let plan = rows.and_then(|rows| {
         let plan = validate(rows, round, limits.as_deref(), &active.info, reason.clone());
-        plan.map_err(|rejected| rejected.violation.to_string())
+        plan.map_err(|rejected| chain(&rejected.violation))
     });
     plan.unwrap_or_else(|message| {
         tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::limits::MAX_MESSAGE_CHARS;
+use crate::text::shown;
 use crate::vet::Digest;
 
 /// Why a swap happened.
@@ -48,7 +48,7 @@ pub struct Event {
 
 impl Event {
     pub(crate) fn now(started: Instant, kind: EventKind) -> Self {
-        Self { at: SystemTime::now(), since_start: started.elapsed(), kind }
+        Self { at: SystemTime::now(), since_start: started.elapsed(), kind: kind.with_message_shown() }
     }
 }
 
@@ -181,31 +181,36 @@ pub enum EventKind {
     },
 }
 
-/// Cuts a message that is too long for a log line.
-pub(crate) fn cut(message: &str) -> String {
-    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
-        None => message.to_owned(),
-        Some((at, _)) => format!("{}… (cut)", &message[..at]),
-    }
-}
-
 impl EventKind {
-    /// Writes the event to the log.
+    /// With its message on one line, cut and escaped. Names of files stay as they are: they say which file it is.
+    fn with_message_shown(mut self) -> Self {
+        match &mut self {
+            Self::Refused { message, .. }
+            | Self::FileGone { message, .. }
+            | Self::FallbackRound { message, .. }
+            | Self::Note { message, .. } => *message = shown(message.as_str()),
+            _ => {}
+        }
+        self
+    }
+
+    /// Writes the event to the log. Names of files may hold anything: they are escaped here.
     pub(crate) fn trace(&self) {
         match self {
-            Self::Watching { directory } => tracing::info!(directory, "watching"),
+            Self::Watching { directory } => tracing::info!(directory = shown(directory), "watching"),
             Self::Admitted { file, digest, exports, .. } => {
-                tracing::info!(file, sha256 = %digest, ?exports, "library admitted");
+                tracing::info!(file = shown(file), sha256 = %digest, ?exports, "library admitted");
             }
-            Self::Refused { file, code, message } => tracing::warn!(file, code, "{message}"),
+            Self::Refused { file, code, message } => tracing::warn!(file = shown(file), code, "{message}"),
             Self::NameKept { file, names, digest } => {
                 let names = names.join(", ");
-                tracing::info!(file, names, sha256 = %digest, "the bytes admitted before go on answering");
+                tracing::info!(file = shown(file), names, sha256 = %digest, "the bytes admitted before go on answering");
             }
             Self::NameTaken { name, winner, loser } => {
+                let (winner, loser) = (shown(winner), shown(loser));
                 tracing::warn!(name, winner, loser, "two files give one policy name: the newer wins");
             }
-            Self::FileGone { file, message } => tracing::warn!(file, "{message}"),
+            Self::FileGone { file, message } => tracing::warn!(file = shown(file), "{message}"),
             Self::Directory { present: true } => tracing::info!("the plugin directory is there"),
             Self::Directory { present: false } => tracing::warn!("the plugin directory is gone"),
             Self::Swapped { from, to, generation, sha256, cause, .. } => {
@@ -218,9 +223,11 @@ impl EventKind {
             Self::FallbackRound { policy, generation, code, message } => {
                 tracing::error!(policy, generation, code, "fallback round: {message}");
             }
-            Self::Quarantined { sha256, file, code } => tracing::error!(sha256, file, code, "library quarantined"),
+            Self::Quarantined { sha256, file, code } => {
+                tracing::error!(sha256, file = shown(file), code, "library quarantined");
+            }
             Self::Dumped { policy, generation, code, file } => {
-                tracing::info!(policy, generation, code, file, "round kept");
+                tracing::info!(policy, generation, code, file = shown(file), "round kept");
             }
             Self::Note { policy, generation, message } => tracing::warn!(policy, generation, "{message}"),
         }

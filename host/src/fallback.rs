@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use policy_plugin_api::abi::PolicyFault;
 
+use crate::text::chain;
+
 /// What an embedder starts the host with; `active.json` may replace it at any time.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -104,7 +106,7 @@ pub(crate) fn make_linked<T: FromConfig>(text: &str) -> Result<T, PolicyFault> {
     let config = config::parse::<T::Config>(text).map_err(|e| invalid(e.message, e.line, e.column))?;
     T::from_config(config).map_err(|e| match e {
         PolicyError::InvalidConfig(message) => invalid(message, 0, 0),
-        other => PolicyFault::Failed(other.to_string()),
+        other => PolicyFault::Failed(chain(&other)),
     })
 }
 

@@ -4,7 +4,7 @@ use policy_plugin_api::abi::PolicyFault;
 use policy_plugin_api::contract::Violation;
 use policy_plugin_api::score::MAX_SCORE;
 
-use crate::event::cut;
+use crate::text::chain;
 
 /// Why a round has no legal answer from its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "policy-error",
         };
-        Self { code, part: None, message: cut(&fault.to_string()) }
+        Self { code, part: None, message: chain(fault) }
     }
 
     pub(crate) fn of_filter(name: &str, fault: &PolicyFault) -> Self {
@@ -34,7 +34,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "filter-bad-limits",
             _ => "filter-error",
         };
-        Self { code, part: Some(("filter", name.to_owned())), message: cut(&fault.to_string()) }
+        Self { code, part: Some(("filter", name.to_owned())), message: chain(fault) }
     }
 
     pub(crate) fn of_score(name: &str, fault: &PolicyFault) -> Self {
@@ -43,7 +43,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "score-error",
         };
-        Self { code, part: Some(("score", name.to_owned())), message: cut(&fault.to_string()) }
+        Self { code, part: Some(("score", name.to_owned())), message: chain(fault) }
     }
 
     pub(crate) fn score_out_of_range(name: &str, value: f32) -> Self {
@@ -52,7 +52,7 @@ impl Fault {
     }
 
     pub(crate) fn of_violation(violation: &Violation) -> Self {
-        Self { code: violation.code(), part: None, message: cut(&violation.to_string()) }
+        Self { code: violation.code(), part: None, message: chain(violation) }
     }
 
     pub(crate) fn deadline(deadline_ms: u64) -> Self {

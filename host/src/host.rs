@@ -23,6 +23,7 @@ use crate::limits::{
 use crate::receipt::{ClearRequest, Listed, Quarantined, Receipt, StateDir};
 use crate::record::{Dump, RecordOptions, Recorder, RecordingReceipt};
 use crate::slot::{ActiveInfo, Slot};
+use crate::text::chain;
 use crate::validate::Plan;
 
 /// How to start a host.
@@ -105,7 +106,7 @@ impl HostOptions {
 #[non_exhaustive]
 pub enum StartError {
     /// The state directory cannot be used.
-    #[error("{path}: cannot hold the host's files: {source}; name another directory with --state-dir")]
+    #[error("{path}: cannot hold the host's files (--state-dir names another directory)")]
     StateDir {
         /// The directory.
         path: PathBuf,
@@ -130,7 +131,7 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The recording cannot be begun.
-    #[error("{path}: cannot be recorded to: {source}; name a file that is not there yet")]
+    #[error("{path}: cannot be recorded to (name a file that is not there yet)")]
     Recording {
         /// The file.
         path: PathBuf,
@@ -138,7 +139,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A relative path, and no working directory to resolve it in.
-    #[error("{path}: cannot be made absolute: {source}; name an absolute path")]
+    #[error("{path}: cannot be made absolute (name an absolute path)")]
     Path {
         /// The path.
         path: PathBuf,
@@ -146,7 +147,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A thread cannot be started.
-    #[error("cannot start a thread: {source}")]
+    #[error("cannot start a thread")]
     Thread {
         /// What the system says.
         #[from]
@@ -405,8 +406,8 @@ impl PolicyHost {
     /// # Errors
     /// The refusal; then what was active stays active.
     pub async fn switch(&self, active_json: &str) -> Result<Arc<ActiveInfo>, Refusal> {
-        let activation = Activation::parse(active_json.as_bytes())
-            .map_err(|e| Refusal { code: e.code(), message: e.to_string() })?;
+        let activation =
+            Activation::parse(active_json.as_bytes()).map_err(|e| Refusal { code: e.code(), message: chain(&e) })?;
         let (reply, answer) = oneshot::channel();
         let stopped = || Refusal { code: "stopped", message: "the host has stopped".into() };
         let message = Message::Switch { activation, asked: Instant::now(), reply };

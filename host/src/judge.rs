@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::activation::Wanted;
 use crate::admit::{self, AdmitError, Origin, Recipe};
-use crate::event::cut;
 use crate::fallback::BuiltIn;
 use crate::limits::{JUDGE_ADDRESS_SPACE_BYTES, JUDGE_TIME_LIMIT};
 use crate::load::{self, Loaded};
+use crate::text::{chain, shown};
 use crate::vet::{self, StagingDir};
 
 /// What the judge found.
@@ -66,7 +66,7 @@ impl Verdict {
 
     fn refused(file: &Path, code: &str, message: &str) -> Self {
         let file = file.display().to_string();
-        Self { file, code: code.into(), message: cut(message), ..Self::default() }
+        Self { file, code: code.into(), message: shown(message), ..Self::default() }
     }
 }
 
@@ -101,7 +101,7 @@ impl Judge {
         let child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
-                let message = format!("the judge {} cannot be started: {e}", self.program.display());
+                let message = format!("the judge {} cannot be started: {}", self.program.display(), chain(&e));
                 return Verdict::refused(file, "judge-failed", &message);
             }
         };
@@ -189,11 +189,11 @@ fn limit_resources() {
 fn judge_here(file: &Path) -> Verdict {
     let private = match tempfile::tempdir() {
         Ok(private) => private,
-        Err(e) => return Verdict::refused(file, "staging-failed", &format!("no private directory: {e}")),
+        Err(e) => return Verdict::refused(file, "staging-failed", &format!("no private directory: {}", chain(&e))),
     };
     let vetted = match vet::vet(file, &StagingDir::under(private.path())) {
         Ok(vetted) => vetted,
-        Err(e) => return Verdict::refused(file, e.code(), &e.to_string()),
+        Err(e) => return Verdict::refused(file, e.code(), &chain(&e)),
     };
     let refused = |code: &str, message: &str| Verdict {
         sha256: vetted.digest().to_string(),
@@ -201,7 +201,7 @@ fn judge_here(file: &Path) -> Verdict {
     };
     let loaded = match load::load(&vetted) {
         Ok(loaded) => loaded,
-        Err(e) => return refused(e.code(), &e.to_string()),
+        Err(e) => return refused(e.code(), &chain(&e)),
     };
     let unfit = probe(&loaded, 0);
     let api_version = format!("{}.{}", vetted.manifest().api_major, vetted.manifest().api_minor);
@@ -219,7 +219,7 @@ fn judge_here(file: &Path) -> Verdict {
         sha256: vetted.digest().to_string(),
         ok: first.is_none(),
         code: first.map_or("ok", |u| u.code).into(),
-        message: first.map_or_else(String::new, |u| cut(&format!("{}: {}", file.display(), u.message))),
+        message: first.map_or_else(String::new, |u| shown(format!("{}: {}", file.display(), u.message))),
         policies: policies.collect(),
     }
 }
@@ -237,7 +237,7 @@ pub(crate) struct Unfit {
 pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64) -> Vec<Unfit> {
     let failed = loaded.exports().iter().filter_map(|export| {
         let error = try_out(loaded, export, generation).err()?;
-        Some(Unfit { name: export.name.clone(), code: error.code(), message: error.to_string() })
+        Some(Unfit { name: export.name.clone(), code: error.code(), message: chain(&error) })
     });
     failed.collect()
 }

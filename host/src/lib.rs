@@ -46,6 +46,7 @@ pub mod record;
 mod registry;
 mod shadow;
 mod slot;
+pub mod text;
 mod validate;
 pub mod vet;
 mod watch;

@@ -100,8 +100,8 @@ pub const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
 pub const IDLE_WORKERS: usize = 2;
 /// Stack of a thread that runs plugin code.
 pub const PLUGIN_STACK_BYTES: usize = 4 * 1024 * 1024;
-/// Longest message of an error or event, in characters; longer ones are cut.
-pub const MAX_MESSAGE_CHARS: usize = 4_000;
+/// Longest message of an error or event, in bytes; longer ones are cut.
+pub const MAX_MESSAGE_BYTES: usize = crate::text::MAX_TEXT_BYTES;
 /// How long the judge's child process may take for one file.
 pub const JUDGE_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Address space of the judge's child process.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::record::RecordingReceipt;
+use crate::text;
 use crate::vet::create_private;
 
 /// Where the host keeps its own files, unless told otherwise: under the plugin directory.
@@ -315,9 +316,7 @@ impl StateDir {
     /// # Errors
     /// As [`StateDir::write`].
     pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(value)?;
-        text.push(b'\n');
-        self.write(name, &text)
+        self.write(name, text::json(serde_json::to_string_pretty(value)? + "\n").as_bytes())
     }
 
     /// Reads a JSON file; `None` when it is not there.

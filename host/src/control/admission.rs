@@ -14,6 +14,7 @@ use crate::judge::{self, Judge, Unfit};
 use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
 use crate::load::{self, Loaded};
 use crate::registry::Kept;
+use crate::text::{self, chain};
 use crate::vet::{self, Digest, StagingDir};
 use crate::watch::{Change, ChangeKind};
 
@@ -112,7 +113,7 @@ impl Control {
         let bytes = match vet::read_text(path, MAX_ACTIVE_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(e) => {
-                self.refuse(ACTIVE_FILE, e.code(), e.to_string(), "", None);
+                self.refuse(ACTIVE_FILE, e.code(), chain(&e), "", None);
                 return self.take_last_good(e.code());
             }
         };
@@ -125,7 +126,7 @@ impl Control {
         }
         match Activation::parse(&bytes) {
             Err(e) => {
-                self.refuse(ACTIVE_FILE, e.code(), e.to_string(), &sha256, None);
+                self.refuse(ACTIVE_FILE, e.code(), chain(&e), &sha256, None);
                 self.take_last_good(e.code());
             }
             Ok(activation) => self.request(Request {
@@ -188,7 +189,7 @@ impl Control {
         let Err(e) = spawned else { return true };
         self.admitting.retain(|(f, a, _)| *f != file || *a != arrival);
         if !kept {
-            self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {e}"), String::new());
+            self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {}", chain(&e)), String::new());
         }
         false
     }
@@ -323,22 +324,22 @@ pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Exam
         Source::Kept { source, digest } => (source, vet::vet_kept(source, *digest, staging)),
     };
     let vetted =
-        vetted.map_err(|e| RefusedFile { code: e.code().into(), message: e.to_string(), sha256: String::new() })?;
+        vetted.map_err(|e| RefusedFile { code: e.code().into(), message: chain(&e), sha256: String::new() })?;
     let sha256 = vetted.digest().to_string();
     let refused = |code: &str, message: String| RefusedFile { code: code.into(), message, sha256: sha256.clone() };
     let known = load::is_mapped(vetted.digest());
     if !known && load::mapped_libraries() >= MAX_LIBRARIES {
         let e = load::LoadError::TooMany { file: path.to_owned() };
-        return Err(refused(e.code(), e.to_string()));
+        return Err(refused(e.code(), chain(&e)));
     }
     if let Some(judge) = judge.as_ref().filter(|_| !known) {
         let verdict = judge.examine(vetted.staged());
         if !verdict.is_usable() {
-            let message = verdict.message.replace(&vetted.staged().display().to_string(), &path.display().to_string());
+            let message = verdict.message.replace(&text::path(vetted.staged()), &text::path(path));
             return Err(refused(&verdict.code, message));
         }
     }
-    let loaded = load::load(&vetted).map_err(|e| refused(e.code(), e.to_string()))?;
+    let loaded = load::load(&vetted).map_err(|e| refused(e.code(), chain(&e)))?;
     // What passed before in these very bytes passes again.
     let unfit = if known { Vec::new() } else { judge::probe(&loaded, *generation) };
     match unfit.first().filter(|_| unfit.len() == loaded.exports().len()) {

@@ -15,6 +15,7 @@ use crate::lane::{Lane, Pipeline};
 use crate::load::Loaded;
 use crate::shadow::{Shadow, Shadows};
 use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
+use crate::text::chain;
 
 /// What became of a construction.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Construction {
                     note(format!("starts cold: it does not take over its predecessor's state: {refusal}"));
                 }
             }
-            Err(fault) => note(format!("starts cold: its predecessor hands over no state: {fault}")),
+            Err(fault) => note(format!("starts cold: its predecessor hands over no state: {}", chain(&fault))),
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Control, Message};
 use crate::event::EventKind;
 use crate::receipt::DumpReceipt;
 use crate::record::{self, Dump};
+use crate::text::chain;
 
 /// What became of a dump.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Control {
             let _ = inbox.blocking_send(Message::Dumped(Box::new(Dumped { policy, generation, written })));
         });
         if let Err(e) = spawned {
-            tracing::warn!("no thread to write a dump: {e}");
+            tracing::warn!("no thread to write a dump: {}", chain(&e));
         }
     }
 
@@ -38,7 +39,7 @@ impl Control {
                 self.books.dumped(dump);
             }
             Err(e) => {
-                let message = format!("the round that took it out of service could not be kept: {e}");
+                let message = format!("the round that took it out of service could not be kept: {}", chain(&e));
                 self.tell(EventKind::Note { policy, generation, message });
             }
         }

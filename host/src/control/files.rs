@@ -10,7 +10,6 @@ use std::time::{Instant, SystemTime};
 use super::Control;
 use super::last_good::LastGood;
 use crate::activation;
-use crate::event::cut;
 use crate::host::StartError;
 use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
@@ -22,6 +21,7 @@ use crate::receipt::{
 use crate::record::Recorder;
 use crate::shadow::Shadows;
 use crate::slot::Active;
+use crate::text::{self, chain, shown};
 use crate::vet::{Digest, StagingDir, create_private, refuse_link};
 
 /// See the module.
@@ -143,7 +143,7 @@ impl Books {
         match read {
             Some(Ok(list)) => list.unwrap_or_default(),
             Some(Err(e)) => {
-                tracing::warn!("the quarantine list cannot be read and is begun anew: {e}");
+                tracing::warn!("the quarantine list cannot be read and is begun anew: {}", chain(&e));
                 Vec::new()
             }
             None => Vec::new(),
@@ -168,11 +168,10 @@ impl Books {
 
     /// Replaces a file, unless it would say what it says already.
     fn write<T: serde::Serialize>(&mut self, state: &StateDir, name: &'static str, value: &T) -> std::io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(value)?;
-        text.push(b'\n');
-        let digest = Digest::of(&text);
+        let text = text::json(serde_json::to_string_pretty(value)? + "\n");
+        let digest = Digest::of(text.as_bytes());
         if self.written.get(name) != Some(&digest) {
-            state.write(name, &text)?;
+            state.write(name, text.as_bytes())?;
             self.written.insert(name, digest);
         }
         Ok(())
@@ -186,7 +185,7 @@ impl Books {
             ok,
             code: code.to_owned(),
             file: file.to_owned(),
-            message: cut(message),
+            message: shown(message),
             at_unix_ms: unix_ms(SystemTime::now()),
             active_file_sha256: active_file_sha256.to_owned(),
         };
@@ -241,7 +240,7 @@ impl Control {
         if self.books.lock.is_none()
             && let Err(e) = self.books.take_over()
         {
-            return self.complain(&e.to_string());
+            return self.complain(&chain(&e));
         }
         let Some(state) = self.books.state.clone() else { return };
         let all = self.books.dirty;
@@ -264,7 +263,7 @@ impl Control {
                 self.books.complained = false;
                 self.books.written_at = Some(Instant::now());
             }
-            Err(e) => self.complain(&format!("{}: cannot be written: {e}", state.path().display())),
+            Err(e) => self.complain(&format!("{}: cannot be written: {}", state.path().display(), chain(&e))),
         }
     }
 

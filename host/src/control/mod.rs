@@ -27,6 +27,7 @@ use crate::load::Loaded;
 use crate::receipt::{ClearRequest, Quarantined};
 use crate::registry::Registry;
 use crate::slot::{Active, ActiveInfo};
+use crate::text::shown;
 use crate::watch::{Change, WatchHandle, watch};
 
 pub(crate) use admission::Admission;
@@ -360,6 +361,7 @@ impl Control {
         active_file_sha256: &str,
         reply: Option<Reply>,
     ) {
+        let message = shown(message);
         self.books.changed(false, code, file, &message, active_file_sha256);
         self.tell(EventKind::Refused { file: file.to_owned(), code, message: message.clone() });
         if let Some(reply) = reply {

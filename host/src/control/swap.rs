@@ -22,6 +22,7 @@ use crate::load::Loaded;
 use crate::receipt::Quarantined;
 use crate::registry::Unresolved;
 use crate::slot::{Active, ActiveInfo};
+use crate::text::chain;
 
 /// Why a wish cannot be fulfilled now.
 enum Obstacle {
@@ -163,7 +164,7 @@ impl Control {
                 }
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
                 let error = ActivationError::Unknown { kind, name: wanted.name.clone(), known };
-                Obstacle::Unknown { code: error.code(), message: error.to_string() }
+                Obstacle::Unknown { code: error.code(), message: chain(&error) }
             }
             Unresolved::Quarantined(file, code) => {
                 let name = &wanted.name;

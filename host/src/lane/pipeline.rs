@@ -19,6 +19,7 @@ use policy_plugin_api::{
 
 use super::LimitsCell;
 use crate::guard::Fault;
+use crate::text::chain;
 
 /// A policy: linked in, or in a plugin.
 pub(crate) enum PolicyInstance {
@@ -168,7 +169,7 @@ impl Pipeline {
             PolicyInstance::Loaded(policy) => policy.observe(batch).map_err(|e| Fault::of_policy(&e)),
             PolicyInstance::Linked(policy) => match Observations::from_block(batch) {
                 Ok(batch) => catch(|| policy.observe(&batch)).map_err(|e| Fault::of_policy(&e)),
-                Err(e) => Err(Fault::of_policy(&PolicyFault::Protocol(e.to_string()))),
+                Err(e) => Err(Fault::of_policy(&PolicyFault::Protocol(chain(&e)))),
             },
         }
     }
@@ -232,7 +233,7 @@ pub(crate) fn limited_view<'a>(
 fn fault_of(error: PolicyError) -> PolicyFault {
     match error {
         PolicyError::Declined(reason) => PolicyFault::Declined(reason),
-        other => PolicyFault::Failed(other.to_string()),
+        other => PolicyFault::Failed(chain(&other)),
     }
 }
 
@@ -264,7 +265,7 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         let report = |name: &str, closed: Result<(), PolicyFault>| {
             if let Err(fault) = closed {
-                (self.on_close)(format!("the destructor of {name} {fault}"));
+                (self.on_close)(format!("the destructor of {name} {}", chain(&fault)));
             }
         };
         match self.policy.take() {

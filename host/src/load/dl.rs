@@ -12,7 +12,7 @@ use policy_plugin_api::abi::manifest::{ROOT_SYMBOL, SCORES_SYMBOL};
 use policy_plugin_api::abi::{ForeignModule, PluginModuleRef, ScoreModuleRef};
 
 use super::LoadError;
-use crate::event::cut;
+use crate::text::chain;
 use crate::vet::Vetted;
 
 /// A mapped library that is never unloaded.
@@ -21,7 +21,7 @@ pub(super) type Mapped = ManuallyDrop<Library>;
 /// Maps the staged copy and returns its root module, after checking every type that crosses.
 pub(super) fn open(vetted: &Vetted) -> Result<(ForeignModule, Mapped), LoadError> {
     let file = || vetted.source().to_owned();
-    let loader = |e: libloading::Error| LoadError::Loader { file: file(), message: cut(&e.to_string()) };
+    let loader = |e: libloading::Error| LoadError::Loader { file: file(), source: e.into() };
     // SAFETY: opening runs the library's initialisers: foreign code, trusted by the operator who put the file into the
     // plugin directory, and run on a thread that may be thrown away. The path is a private copy named by its content,
     // never reused for other bytes, so the loader cannot return an older library, and nobody can change it while mapped.
@@ -46,8 +46,7 @@ pub(super) fn open_scores(
 
 /// The header of one of the library's modules.
 fn header(library: &Mapped, vetted: &Vetted, symbol: &str) -> Result<&'static LibHeader, LoadError> {
-    let loader =
-        |e: libloading::Error| LoadError::Loader { file: vetted.source().to_owned(), message: cut(&e.to_string()) };
+    let loader = |e: libloading::Error| LoadError::Loader { file: vetted.source().to_owned(), source: e.into() };
     // SAFETY: the symbol is the address of a `LibHeader`, which begins with the `AbiHeader` that `upgrade` checks before
     // it reads further; vetting found a manifest of our major version beside it. The library is never unloaded, so the
     // reference is good for the life of the process.
@@ -57,7 +56,7 @@ fn header(library: &Mapped, vetted: &Vetted, symbol: &str) -> Result<&'static Li
 
 fn refused(vetted: &Vetted, error: &LibraryError) -> LoadError {
     let file = vetted.source().to_owned();
-    let message = cut(error.to_string().trim());
+    let message = chain(error);
     match error {
         LibraryError::AbiInstability(_) => LoadError::Layout { file, message },
         LibraryError::RootModule { .. } => LoadError::RootModule { file, message },

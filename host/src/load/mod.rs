@@ -4,12 +4,13 @@ mod dl;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use policy_plugin_api::abi::foreign::Description;
 use policy_plugin_api::abi::{ForeignModule, PolicyFault};
 
 use crate::limits::MAX_LIBRARIES;
+use crate::text::chain;
 use crate::vet::{Digest, Vetted};
 
 /// Why a vetted library could not be loaded.
@@ -17,12 +18,12 @@ use crate::vet::{Digest, Vetted};
 #[non_exhaustive]
 pub enum LoadError {
     /// The system's loader refuses it.
-    #[error("{file}: the loader refuses it: {message}")]
+    #[error("{file}: the loader refuses it")]
     Loader {
         /// The user's file.
         file: PathBuf,
-        /// What the loader says.
-        message: String,
+        /// What the loader says, with its own words in the source behind it.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The header of the root module is not ours.
     #[error("{file}: its root module has another header: {message}")]
@@ -135,6 +136,19 @@ pub fn mapped_libraries() -> usize {
     mapped().lock().unwrap_or_else(PoisonError::into_inner).len()
 }
 
+/// The files of the libraries that this process has mapped. Waits for nothing: `None` while another thread looks.
+#[must_use]
+pub fn try_mapped_files() -> Option<Vec<String>> {
+    let mapped = match mapped().try_lock() {
+        Ok(mapped) => mapped,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
+    let mut files: Vec<String> = mapped.values().map(|loaded| loaded.file_name.clone()).collect();
+    files.sort_unstable();
+    Some(files)
+}
+
 /// Whether these bytes are mapped already.
 #[must_use]
 pub fn is_mapped(digest: Digest) -> bool {
@@ -158,7 +172,7 @@ pub fn load(vetted: &Vetted) -> Result<Arc<Loaded>, LoadError> {
     // No lock is held here: an initialiser that hangs takes nothing with it.
     let (mut module, library) = dl::open(vetted)?;
     let describe = |message: String| LoadError::Description { file: file(), message };
-    let exports = module.describe().map_err(|fault: PolicyFault| describe(fault.to_string()))?;
+    let exports = module.describe().map_err(|fault: PolicyFault| describe(chain(&fault)))?;
     check_exports(&exports).map_err(describe)?;
     if exports.iter().any(|export| export.kind == "score") {
         module = dl::open_scores(module, &library, vetted)?;

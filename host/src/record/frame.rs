@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Header, MAGIC, VERSION};
 use crate::limits::{MAX_FRAME_BYTES, MAX_RECORDING_HEADER_BYTES};
+use crate::text::chain;
 
 /// What a frame begins with.
 const MARK: [u8; 4] = *b"FRAM";
@@ -78,7 +79,7 @@ pub(super) fn unpack(from: &mut impl Read) -> io::Result<Found> {
             Found::Frame(entries, FRAME_HEAD_BYTES as u64 + u64::from(packed_length))
         }
         Ok(_) => Found::Damaged("this frame is shorter than it says".into()),
-        Err(e) => Found::Damaged(e.to_string()),
+        Err(e) => Found::Damaged(chain(&e)),
     })
 }
 

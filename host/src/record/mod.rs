@@ -156,4 +156,6 @@ pub struct RecordingReceipt {
     pub limit_bytes: u64,
     /// Why recording stopped: `limit`, `unwritable`, `closed`; empty while it goes on.
     pub stopped: String,
+    /// Why it cannot be written; empty otherwise.
+    pub message: String,
 }

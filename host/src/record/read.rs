@@ -15,6 +15,7 @@ use super::frame::{Found, read_up_to, u32_at, unpack};
 use super::restore::{Bytes, Restored, Restorer};
 use super::{Header, MAGIC, RecordedGeneration, RecordingError, VERSION};
 use crate::limits::MAX_RECORDING_HEADER_BYTES;
+use crate::text::chain;
 
 /// One thing that was recorded.
 #[derive(Clone, Debug)]
@@ -134,7 +135,7 @@ impl Reader {
         if xxh3_64(&[&head[..], text].concat()).to_le_bytes() != *checksum {
             return Err(damaged("the checksum of the header is wrong".into()));
         }
-        let header: Header = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
+        let header: Header = serde_json::from_slice(text).map_err(|e| damaged(chain(&e)))?;
         if header.api_major != API_MAJOR {
             let (file, found) = (path.to_owned(), header.api_major);
             return Err(RecordingError::Api { file, found, known: API_MAJOR });

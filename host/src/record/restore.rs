@@ -11,6 +11,7 @@ use super::codec::{Totals, flag, kind};
 use super::read::{RecordedFault, RecordedRound};
 use super::{Entry, RecordedGeneration};
 use crate::limits::MAX_FRAME_BYTES;
+use crate::text::chain;
 
 /// What an entry does not make sense for.
 pub(super) type Broken = String;
@@ -75,7 +76,7 @@ impl<'a> Bytes<'a> {
 
     fn text(&mut self) -> Result<String, Broken> {
         let n = self.u32()? as usize;
-        String::from_utf8(self.take(n)?.to_vec()).map_err(|e| e.to_string())
+        String::from_utf8(self.take(n)?.to_vec()).map_err(|e| chain(&e))
     }
 
     fn rows(&mut self) -> Result<Vec<BoundTask>, Broken> {
@@ -113,7 +114,7 @@ impl<'a> Bytes<'a> {
 }
 
 fn block(words: Vec<u64>, kind: BlockKind) -> Result<Block, Broken> {
-    Block::from_words(words, kind).map_err(|e| e.to_string())
+    Block::from_words(words, kind).map_err(|e| chain(&e))
 }
 
 impl Restorer {
@@ -130,18 +131,18 @@ impl Restorer {
         Ok(match kind {
             kind::ROSTER => {
                 let (number, words) = (content.u64()?, content.words()?);
-                let roster = Roster::from_block(block(words, BlockKind::Roster)?).map_err(|e| e.to_string())?;
+                let roster = Roster::from_block(block(words, BlockKind::Roster)?).map_err(|e| chain(&e))?;
                 self.rosters.insert(number, roster);
                 Restored::Nothing
             }
             kind::STAGE => {
                 let (number, words) = (content.u64()?, content.words()?);
-                let stage = StageTasks::from_block(block(words, BlockKind::Stage)?).map_err(|e| e.to_string())?;
+                let stage = StageTasks::from_block(block(words, BlockKind::Stage)?).map_err(|e| chain(&e))?;
                 self.stages.insert(number, stage);
                 Restored::Nothing
             }
             kind::GENERATION => {
-                let made: RecordedGeneration = serde_json::from_slice(content.0).map_err(|e| e.to_string())?;
+                let made: RecordedGeneration = serde_json::from_slice(content.0).map_err(|e| chain(&e))?;
                 let made = Arc::new(made);
                 self.generations.insert(made.generation, Arc::clone(&made));
                 Restored::Entry(Entry::Generation(made))
@@ -169,7 +170,7 @@ impl Restorer {
         let words = content.changes(&self.base)?;
         self.base.clone_from(&words);
         let round = Round::from_block(block(words, BlockKind::Round)?, Arc::clone(roster), stages);
-        let round = round.map_err(|e| e.to_string())?;
+        let round = round.map_err(|e| chain(&e))?;
         let limits = has(flag::LIMITED).then(|| block(content.words()?, BlockKind::Limits)).transpose()?;
         let observations = has(flag::OBSERVED).then(|| block(content.words()?, BlockKind::Observations)).transpose()?;
         let rows = content.rows()?;

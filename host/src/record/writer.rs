@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Instant;
 
 use policy_plugin_api::block::Block;
@@ -16,6 +16,7 @@ use crate::background;
 use crate::limits::{
     FRAME_AGE, FRAME_BYTES, MAX_QUEUED_BYTES, RECORD_IDLE, RECORD_MESSAGES, RECORD_TICK, RECORDING_END_BYTES,
 };
+use crate::text::chain;
 
 /// Why recording stopped. 0 while it goes on.
 const STOPPED: [&str; 4] = ["", "limit", "unwritable", "closed"];
@@ -52,6 +53,8 @@ struct Common {
     bytes: AtomicU64,
     /// Place in [`STOPPED`].
     stopped: AtomicU8,
+    /// What the system said when the file could not be written.
+    unwritable: OnceLock<String>,
     closing: AtomicBool,
     done: watch::Sender<bool>,
 }
@@ -70,6 +73,7 @@ impl Recorder {
             seen: AtomicU64::new(0),
             bytes: AtomicU64::new(head.len() as u64),
             stopped: AtomicU8::new(0),
+            unwritable: OnceLock::new(),
             closing: AtomicBool::new(false),
             done: watch::Sender::new(false),
         });
@@ -143,6 +147,7 @@ impl Recorder {
             bytes: of(&common.bytes),
             limit_bytes: self.limit_bytes,
             stopped: stopped.to_owned(),
+            message: common.unwritable.get().cloned().unwrap_or_default(),
         }
     }
 }
@@ -246,7 +251,9 @@ impl Writer {
                 true
             }
             Err(e) => {
-                tracing::error!("recording stops, the file cannot be written: {e}");
+                let reason = chain(&e);
+                tracing::error!("recording stops, the file cannot be written: {reason}");
+                let _ = self.common.unwritable.set(reason);
                 self.common.stopped.store(UNWRITABLE, Ordering::Relaxed);
                 // A frame cut short is what readers expect of a crash; without it the file is simply shorter.
                 let _ = self.file.set_len(self.written);

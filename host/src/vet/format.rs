@@ -7,13 +7,14 @@ use object::{Architecture, BinaryFormat, Endianness, ObjectKind};
 use policy_plugin_api::abi::manifest::{MANIFEST_BYTES, MANIFEST_SYMBOL, Manifest, ManifestInfo, ROOT_SYMBOL};
 
 use super::VetError;
+use crate::text::chain;
 
 /// Checks everything that can be known without running the library.
 pub(super) fn examine(path: &Path, bytes: &[u8]) -> Result<ManifestInfo, VetError> {
     let magic = object::FileKind::parse(bytes)
         .map_err(|_| VetError::NotALibrary { path: path.to_owned(), reason: describe_start(bytes) })?;
     let file = object::File::parse(bytes)
-        .map_err(|e| VetError::Truncated { path: path.to_owned(), reason: format!("{magic:?}: {e}") })?;
+        .map_err(|e| VetError::Truncated { path: path.to_owned(), reason: format!("{magic:?}: {}", chain(&e)) })?;
     check_machine(path, &file)?;
     if file.kind() != ObjectKind::Dynamic {
         let reason = format!("it is of kind {:?}", file.kind());
@@ -81,7 +82,7 @@ fn check_extents(path: &Path, file: &object::File<'_>, length: u64) -> Result<()
 
 fn manifest(path: &Path, file: &object::File<'_>) -> Result<ManifestInfo, VetError> {
     let missing = |reason: String| VetError::NoRootModule { path: path.to_owned(), reason };
-    let exports = file.exports().map_err(|e| missing(format!("its symbols cannot be read: {e}")))?;
+    let exports = file.exports().map_err(|e| missing(format!("its symbols cannot be read: {}", chain(&e))))?;
     // Mach-O puts an underscore before every symbol.
     let find = |name: &str| {
         exports.iter().find(|e| {

@@ -30,7 +30,7 @@ pub enum VetError {
         path: PathBuf,
     },
     /// The file cannot be opened or read.
-    #[error("{path}: cannot be read: {source}")]
+    #[error("{path}: cannot be read")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -148,7 +148,7 @@ pub enum VetError {
         path: PathBuf,
     },
     /// The private copy cannot be written.
-    #[error("{path}: cannot be staged in {staging}: {source}")]
+    #[error("{path}: cannot be staged in {staging}")]
     Staging {
         /// The file.
         path: PathBuf,

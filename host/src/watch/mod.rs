@@ -19,6 +19,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::activation::ACTIVE_FILE;
 use crate::limits::{CHANGING_LIMIT, MAX_PLUGIN_FILES, QUIET_PERIOD};
+use crate::text;
 use settle::{Due, Settle, Signal, Times};
 
 /// How long a written file may stay unclosed before it is read all the same.
@@ -243,7 +244,11 @@ impl Watching {
         match armed {
             Ok(watcher) => self.armed = Some((watcher, print)),
             // The rescan goes on without it.
-            Err(e) => tracing::warn!(directory = %self.directory.display(), "no file events, polling instead: {e}"),
+            Err(e) => tracing::warn!(
+                directory = text::path(&self.directory),
+                "no file events, polling instead: {}",
+                text::chain(&e)
+            ),
         }
     }
 
@@ -253,7 +258,7 @@ impl Watching {
             Ok(event) if !event.need_rescan() => event,
             Ok(_) => return self.scan(Signal::Written),
             Err(e) => {
-                tracing::warn!("file events were lost, looking again: {e}");
+                tracing::warn!("file events were lost, looking again: {}", text::chain(&e));
                 return self.scan(Signal::Written);
             }
         };

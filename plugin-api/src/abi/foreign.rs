@@ -11,6 +11,7 @@ use super::raw::{
     FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawBlock, RawCandidates, RawFault, RawRound, RawState, ScoreBox,
     ScoreModuleRef, fault,
 };
+use super::text::{shown, shown_within};
 use crate::binding::BoundTask;
 use crate::block::{BlockKind, BlockView};
 use crate::limits::Limits;
@@ -48,7 +49,8 @@ pub enum PolicyFault {
 
 impl From<RawFault> for PolicyFault {
     fn from(raw: RawFault) -> Self {
-        let message = raw.message.into_string();
+        // What is cut off is not copied: the text may be as long as memory is.
+        let message = shown(raw.message.as_bytes());
         match raw.kind {
             fault::DECLINED => Self::Declined(message),
             fault::FAILED => Self::Failed(message),
@@ -82,6 +84,12 @@ impl Debug for Proposal {
         f.debug_list().entries(self.rows()).finish()
     }
 }
+
+/// Longest text in which a plugin may describe what it exports, with the schemas of the configs.
+pub const MAX_DESCRIPTION_BYTES: usize = 4 * 1024 * 1024;
+
+/// Longest version or kind that is kept.
+const MAX_WORD_BYTES: usize = 128;
 
 /// What a plugin says it exports.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -137,7 +145,18 @@ impl ForeignModule {
     /// When the plugin panics, or answers with something else than descriptions.
     pub fn describe(&self) -> Result<Vec<Description>, PolicyFault> {
         let text = self.root.describe()().into_result()?;
-        serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(format!("descriptions: {e}")))
+        if text.len() > MAX_DESCRIPTION_BYTES {
+            let message = format!("descriptions: {} bytes, the limit is {MAX_DESCRIPTION_BYTES}", text.len());
+            return Err(PolicyFault::Protocol(message));
+        }
+        let mut descriptions: Vec<Description> =
+            serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(shown(format!("descriptions: {e}"))))?;
+        for description in &mut descriptions {
+            // The name is checked by whoever takes it up; these are only ever shown.
+            description.kind = shown_within(&description.kind, MAX_WORD_BYTES);
+            description.version = shown_within(&description.version, MAX_WORD_BYTES);
+        }
+        Ok(descriptions)
     }
 
     /// Makes a policy.

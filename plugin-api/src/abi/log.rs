@@ -15,6 +15,7 @@ use tracing_core::field::{FieldSet, Value};
 use tracing_core::{Kind, callsite::Callsite, identify_callsite, subscriber::Interest};
 
 use super::raw::{HostLink, HostLinkRef, RawEvent, RawField, RawValue};
+use super::text::{shown, shown_within};
 
 // ---------------------------------------------------------------------------------------------- the plugin's side
 
@@ -159,6 +160,8 @@ fn level_number(level: &Level) -> u32 {
 pub const MAX_CALLSITES: usize = 8_192;
 /// At most this many fields of an event cross, `policy` and `generation` among them.
 pub const MAX_FIELDS: usize = 32;
+/// Longest name of a target, a file or a field, in bytes; longer ones are cut.
+const MAX_NAME_BYTES: usize = 256;
 
 /// What the host offers to every plugin.
 pub(super) fn host_link() -> HostLinkRef {
@@ -179,7 +182,7 @@ pub(super) fn take_drop_panic() -> Option<String> {
 }
 
 extern "C" fn host_drop_panicked(message: RStr<'_>) {
-    DROP_PANIC.set(Some(message.to_string()));
+    DROP_PANIC.set(Some(shown(message.as_bytes())));
 }
 
 extern "C" fn host_log_enabled(level: u32) -> bool {
@@ -227,10 +230,10 @@ fn callsite_of(event: &RawEvent<'_>) -> Option<&'static Metadata<'static>> {
     static PLACES: OnceLock<Mutex<HashMap<Place, &'static PluginCallsite>>> = OnceLock::new();
     let place = Place {
         level: event.level,
-        target: event.target.to_string(),
-        file: event.file.to_string(),
+        target: named(&event.target),
+        file: named(&event.file),
         line: event.line,
-        fields: event.fields.iter().take(MAX_FIELDS - 2).map(|f| f.name.to_string()).collect(),
+        fields: event.fields.iter().take(MAX_FIELDS - 2).map(|f| named(&f.name)).collect(),
     };
     let mut places = PLACES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = places.get(&place) {
@@ -245,7 +248,7 @@ fn callsite_of(event: &RawEvent<'_>) -> Option<&'static Metadata<'static>> {
     let fields = FieldSet::new(Vec::leak(names), identify_callsite!(callsite));
     let target = String::leak(place.target.clone());
     let file = (!place.file.is_empty()).then(|| &*String::leak(place.file.clone()));
-    let module = (!event.module_path.is_empty()).then(|| &*String::leak(event.module_path.to_string()));
+    let module = (!event.module_path.is_empty()).then(|| &*String::leak(named(&event.module_path)));
     let line = (event.line > 0).then_some(event.line);
     let metadata =
         Metadata::new("plugin event", target, level_of(event.level), file, line, module, fields, Kind::EVENT);
@@ -255,13 +258,22 @@ fn callsite_of(event: &RawEvent<'_>) -> Option<&'static Metadata<'static>> {
     callsite.metadata.get()
 }
 
+/// A name of a target, a file or a field, which is kept for the life of the process.
+fn named(name: &RStr<'_>) -> String {
+    shown_within(name.as_bytes(), MAX_NAME_BYTES)
+}
+
 fn emit(event: &RawEvent<'_>) {
     let Some(metadata) = callsite_of(event) else {
-        let text: String = event.fields.iter().fold(String::new(), |mut t, f| {
-            let _ = write!(t, "{}={:?} ", f.name, f.value);
+        let text: String = event.fields.iter().take(MAX_FIELDS).fold(String::new(), |mut t, f| {
+            let _ = match &f.value {
+                RawValue::Str(v) | RawValue::Debug(v) => write!(t, "{}={} ", named(&f.name), shown(v.as_bytes())),
+                other => write!(t, "{}={other:?} ", named(&f.name)),
+            };
             t
         });
-        let (policy, target) = (event.policy.as_str(), event.target.as_str());
+        let (policy, target) = (named(&event.policy), named(&event.target));
+        let text = shown(text);
         tracing::warn!(policy, generation = event.generation, plugin_target = target, level = event.level, "{text}");
         return;
     };
@@ -270,19 +282,25 @@ fn emit(event: &RawEvent<'_>) {
             return;
         }
         let names: Vec<Field> = metadata.fields().iter().collect();
-        let shown: Vec<Option<Shown<'_>>> = event
+        // Text is cut and escaped here: no subscriber of the host's need know where it came from.
+        let debugs: Vec<Option<Formatted>> = event
             .fields
             .iter()
-            .map(|f| if let RawValue::Debug(t) = f.value { Some(Shown(t.as_str())) } else { None })
+            .take(MAX_FIELDS)
+            .map(|f| if let RawValue::Debug(t) = &f.value { Some(Formatted(shown(t.as_bytes()))) } else { None })
             .collect();
         let mut values: Vec<Option<&dyn Value>> = Vec::with_capacity(MAX_FIELDS);
-        let policy = event.policy.as_str();
+        let policy = named(&event.policy);
         values.push(Some(&policy));
         values.push(Some(&event.generation));
-        let texts: Vec<Option<&str>> =
-            event.fields.iter().map(|f| if let RawValue::Str(t) = f.value { Some(t.as_str()) } else { None }).collect();
-        let debugs: Vec<Option<tracing::field::DebugValue<&Shown<'_>>>> =
-            shown.iter().map(|s| s.as_ref().map(tracing::field::debug)).collect();
+        let texts: Vec<Option<String>> = event
+            .fields
+            .iter()
+            .take(MAX_FIELDS)
+            .map(|f| if let RawValue::Str(t) = &f.value { Some(shown(t.as_bytes())) } else { None })
+            .collect();
+        let debugs: Vec<Option<tracing::field::DebugValue<&Formatted>>> =
+            debugs.iter().map(|s| s.as_ref().map(tracing::field::debug)).collect();
         for (i, field) in event.fields.iter().take(MAX_FIELDS - 2).enumerate() {
             values.push(match &field.value {
                 RawValue::Str(_) => texts[i].as_ref().map(|t| t as &dyn Value),
@@ -302,10 +320,10 @@ fn emit(event: &RawEvent<'_>) {
 }
 
 /// A value that was formatted on the other side: prints as it came.
-struct Shown<'a>(&'a str);
+struct Formatted(String);
 
-impl Debug for Shown<'_> {
+impl Debug for Formatted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The only place, besides the host's `load/dl.rs`, that names `abi_stable`. Lives here: the `repr(C)` mirrors of what
 //! crosses ([`raw`]), the plugin's side with [`export_policy!`](crate::export_policy) ([`export`]), the host's side
-//! ([`foreign`]), the forwarder of `tracing` events ([`log`]), and the manifest that is read before a library is mapped
-//! ([`manifest`]). Policy authors need none of it; everything public here is for hosts.
+//! ([`foreign`]), the forwarder of `tracing` events ([`log`]), text from outside as it may be shown ([`text`]), and the
+//! manifest that is read before a library is mapped ([`manifest`]). Policy authors need none of it; everything public
+//! here is for hosts.
 //!
 //! What holds for every call: nothing unwinds across the boundary (a panic is caught on the side that raised it), a
 //! call borrows its round for as long as its future lives, and what was allocated on one side is freed on that side.
@@ -17,6 +18,7 @@ mod layout;
 pub mod log;
 pub mod manifest;
 pub mod raw;
+pub mod text;
 
 pub use foreign::{ForeignFilter, ForeignModule, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 pub use layout::layout;

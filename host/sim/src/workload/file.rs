@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use policy_host::text::json_reason;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -166,10 +167,7 @@ fn malformed(name: &str, line: u64, column: u64, reason: String) -> WorkloadErro
 }
 
 fn refused(name: &str, line: u64, e: &serde_json::Error) -> WorkloadError {
-    let full = e.to_string();
-    let inner = format!(" at line {} column {}", e.line(), e.column());
-    let reason = full.strip_suffix(&inner).unwrap_or(&full).to_owned();
-    malformed(name, line, e.column() as u64, reason)
+    malformed(name, line, e.column() as u64, json_reason(e))
 }
 
 /// Format and version are judged before anything else: a newer file may have keys that this program does not know.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use policy_host::text::chain;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -90,11 +91,11 @@ fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, WorkloadError> {
         let line = e.position().map_or(0, csv::Position::line);
         match e.into_kind() {
             csv::ErrorKind::Io(source) => unreadable(source),
-            csv::ErrorKind::Deserialize { err, .. } => malformed(path, line, err.to_string()),
+            csv::ErrorKind::Deserialize { err, .. } => malformed(path, line, chain(&err)),
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 malformed(path, line, format!("{len} fields, the line before has {expected_len}"))
             }
-            csv::ErrorKind::Utf8 { err, .. } => malformed(path, line, err.to_string()),
+            csv::ErrorKind::Utf8 { err, .. } => malformed(path, line, chain(&err)),
             _ => malformed(path, line, "this is not CSV".to_owned()),
         }
     })
