@@ -2,15 +2,21 @@
 //! or failed, 2 wrong usage.
 
 mod commands;
+mod exit_guard;
+mod facts;
 mod failure;
+mod logs;
 mod output;
 mod paths;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+
+use exit_guard::ExitGuard;
+use failure::{FAILED, Failure, complain};
 
 #[derive(Debug, Parser)]
 #[command(name = "policy-host", version, about, long_about = None, max_term_width = 110)]
@@ -76,47 +82,66 @@ enum Command {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let quiet = !matches!(cli.command, Command::Run(_));
-    log_to_stderr(cli.log.as_deref(), quiet);
-    let done = match cli.command {
-        Command::Demo(demo) => demo.execute(),
-        Command::Run(run) => run.execute(),
-        Command::Evaluate(evaluate) => evaluate.execute(),
-        Command::Replay(replay) => replay.execute(),
-        Command::List(list) => list.execute(),
-        Command::Check(check) => check.execute(),
-        Command::Switch(switch) => switch.execute(),
-        Command::Status(status) => status.execute(),
-        Command::Quarantine(quarantine) => quarantine.execute(),
-        Command::New(new) => new.execute(),
-        Command::Dev(dev) => dev.execute(),
-        Command::Schema(schema) => schema.execute(),
-        Command::Judge { file } => {
-            policy_host::judge::child_main(&file);
-            Ok(())
-        }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return tell_usage(&told),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let quiet = !matches!(cli.command, Command::Run(_));
+    logs::to_stderr(cli.log.as_deref(), quiet);
+    if let Command::Judge { file } = &cli.command {
+        // Its parent reads what it prints, and takes its end for what it is.
+        policy_host::judge::child_main(file);
+        return ExitCode::SUCCESS;
+    }
+    let guard = ExitGuard::arm();
+    let code = match facts::set_apart().and_then(|()| cli.command.execute()) {
+        Ok(()) if facts::are_lost() => FAILED,
+        Ok(()) => 0,
         Err(failure) => {
             failure.tell();
-            ExitCode::FAILURE
+            failure.exit_code()
+        }
+    };
+    guard.release(code);
+    ExitCode::from(code)
+}
+
+impl Command {
+    fn execute(&self) -> Result<(), Failure> {
+        match self {
+            Self::Demo(demo) => demo.execute(),
+            Self::Run(run) => run.execute(),
+            Self::Evaluate(evaluate) => evaluate.execute(),
+            Self::Replay(replay) => replay.execute(),
+            Self::List(list) => list.execute(),
+            Self::Check(check) => check.execute(),
+            Self::Switch(switch) => switch.execute(),
+            Self::Status(status) => status.execute(),
+            Self::Quarantine(quarantine) => quarantine.execute(),
+            Self::New(new) => new.execute(),
+            Self::Dev(dev) => dev.execute(),
+            Self::Schema(schema) => schema.execute(),
+            Self::Judge { .. } => Ok(()),
         }
     }
 }
 
-fn log_to_stderr(filter: Option<&str>, quiet: bool) {
-    // What `run` prints as facts need not be logged as well.
-    let default = if quiet { "error" } else { "warn,policy_host::event=off" };
-    let filter = match filter {
-        Some(filter) => EnvFilter::new(filter),
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
-    };
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(ansi)
-        .with_writer(commands::progress::LogWriter::new)
-        .init();
+/// Prints help, the version, or what is wrong with the command line.
+fn tell_usage(told: &clap::Error) -> ExitCode {
+    if told.use_stderr() {
+        let plain = told.render().to_string();
+        // An argument may be the name of a file, which may hold anything.
+        match plain.contains(|c| policy_host::text::is_unsafe(c) && c != '\n') {
+            true => plain.trim_end().lines().for_each(|line| complain(&policy_host::text::shown(line))),
+            false => drop(told.print()),
+        }
+        return ExitCode::from(2);
+    }
+    match told.print().and_then(|()| std::io::stdout().flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Failure::because("output-lost", "standard output cannot be written", &e).tell();
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

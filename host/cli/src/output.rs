@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use policy_host::receipt::write_atomically;
+use policy_host::text::chain;
 
+use crate::facts;
 use crate::failure::Failure;
 
 /// A file to be written when the work is done.
@@ -19,13 +21,16 @@ impl OutputFile {
     /// Makes sure that the file can be written. Leaves nothing behind, so that a command that is stopped does not
     /// either.
     pub(crate) fn claim(path: &Path, code: &'static str) -> Result<Self, Failure> {
-        let this = Self { path: path.to_owned(), code };
+        let this = Self { path: facts::resolve(path), code };
         if path.is_dir() {
             return Err(this.unwritable("it is a directory"));
         }
         if !this.is_special() {
             let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-            tempfile::Builder::new().prefix(".writing-").tempfile_in(directory).map_err(|e| this.unwritable(e))?;
+            tempfile::Builder::new()
+                .prefix(".writing-")
+                .tempfile_in(directory)
+                .map_err(|e| this.unwritable(&chain(&e)))?;
         }
         Ok(this)
     }
@@ -41,7 +46,7 @@ impl OutputFile {
             true => std::fs::write(&self.path, content),
             false => write_atomically(&self.path, content),
         };
-        written.map_err(|e| self.unwritable(e))
+        written.map_err(|e| self.unwritable(&chain(&e)))
     }
 
     /// A pipe, a device or a link, such as `/dev/stdout`: to be written to, not to be replaced.
@@ -49,7 +54,7 @@ impl OutputFile {
         self.path.symlink_metadata().is_ok_and(|m| !m.is_file())
     }
 
-    fn unwritable(&self, reason: impl std::fmt::Display) -> Failure {
+    fn unwritable(&self, reason: &str) -> Failure {
         let advice = "name a file in a directory that is there and can be written";
         Failure::new(self.code, format!("{}: {reason}; {advice}", self.path.display()))
     }

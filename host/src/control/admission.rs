@@ -189,7 +189,13 @@ impl Control {
         let Err(e) = spawned else { return true };
         self.admitting.retain(|(f, a, _)| *f != file || *a != arrival);
         if !kept {
-            self.reject(&file, arrival, "no-thread", format!("{file}: no thread to examine it: {}", chain(&e)), String::new());
+            self.reject(
+                &file,
+                arrival,
+                "no-thread",
+                format!("{file}: no thread to examine it: {}", chain(&e)),
+                String::new(),
+            );
         }
         false
     }

@@ -19,6 +19,7 @@ use crate::event::{Cause, EventKind};
 use crate::limits::MAX_ACTIVE_FILE_BYTES;
 use crate::receipt::{LAST_GOOD_FILE, unix_ms};
 use crate::slot::ActiveInfo;
+use crate::text::chain;
 use crate::vet::{self, Digest};
 
 /// The newest version of the file that this host writes, and the newest that it reads.
@@ -82,7 +83,7 @@ impl LastGood {
         match state.read_json::<Self>(LAST_GOOD_FILE) {
             Ok(good) => good.filter(|good| good.version <= VERSION),
             Err(e) => {
-                tracing::warn!("{LAST_GOOD_FILE} cannot be read and is begun anew: {e}");
+                tracing::warn!("{LAST_GOOD_FILE} cannot be read and is begun anew: {}", chain(&e));
                 None
             }
         }
@@ -155,7 +156,7 @@ impl Control {
             let _ = inbox.blocking_send(Message::Restored(Box::new(Restored { good, why, libraries })));
         });
         if let Err(e) = spawned {
-            tracing::error!("no thread to take the last good composition: {e}");
+            tracing::error!("no thread to take the last good composition: {}", chain(&e));
             self.restoring = false;
             self.say_closed();
         }

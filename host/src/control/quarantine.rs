@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Control;
 use crate::receipt::{CLEAR_FILE, ClearRequest, Quarantined, StateDir};
+use crate::text::chain;
 
 /// How often the control task looks for a request while something is out of service.
 pub(super) const CLEAR_TICK: Duration = Duration::from_millis(100);
@@ -20,13 +21,13 @@ impl Control {
             Ok(None) => return,
             Ok(Some(request)) => request,
             Err(e) => {
-                tracing::warn!("{CLEAR_FILE} cannot be read and is ignored: {e}");
+                tracing::warn!("{CLEAR_FILE} cannot be read and is ignored: {}", chain(&e));
                 ClearRequest::default()
             }
         };
         self.clear(&request);
         if let Err(e) = std::fs::remove_file(state.path().join(CLEAR_FILE)) {
-            tracing::warn!("{CLEAR_FILE} cannot be removed: {e}");
+            tracing::warn!("{CLEAR_FILE} cannot be removed: {}", chain(&e));
         }
     }
 

@@ -222,7 +222,7 @@ impl Control {
         let stuck = stuck_threads();
         if plan.lane == LaneKind::Thread && stuck >= MAX_STUCK_THREADS {
             let error = AdmitError::TooManyStuck { stuck, limit: MAX_STUCK_THREADS };
-            return self.refuse_request(request, error.code(), error.to_string());
+            return self.refuse_request(request, error.code(), chain(&error));
         }
         for loaded in plan.recipe.libraries() {
             self.registry.made(loaded.digest(), generation);
@@ -238,7 +238,7 @@ impl Control {
         {
             let name = request.activation.policy.name.clone();
             let error = AdmitError::Thread { name, source };
-            self.refuse_request(request, error.code(), error.to_string());
+            self.refuse_request(request, error.code(), chain(&error));
         }
     }
 
@@ -262,7 +262,7 @@ impl Control {
             let name = request.activation.policy.name.clone();
             let seconds = self.options.admission_deadline.as_secs();
             let error = AdmitError::TooSlow { name, seconds };
-            self.refuse_request(request, error.code(), error.to_string());
+            self.refuse_request(request, error.code(), chain(&error));
         }
         self.retry_queued();
     }
@@ -277,7 +277,7 @@ impl Control {
             return;
         };
         match constructed.result {
-            Err(error) => self.refuse_request(request, error.code(), error.to_string()),
+            Err(error) => self.refuse_request(request, error.code(), chain(&error)),
             Ok(active) => {
                 let (reply, file, because) = (request.reply.take(), request.file.clone(), request.because.take());
                 // What the host takes by itself leaves the operator's request in place: it may still be fulfilled.

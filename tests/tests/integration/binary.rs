@@ -116,6 +116,11 @@ impl Running {
         }
     }
 
+    /// The lines so far.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.seen
+    }
+
     /// Ends the run politely; returns its exit code and summary.
     pub(crate) fn stop(&mut self) -> (i32, Value) {
         let pid = rustix::process::Pid::from_child(&self.child);

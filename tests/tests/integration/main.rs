@@ -16,6 +16,7 @@ mod hosted;
 mod loaded;
 mod logging;
 mod names;
+mod output;
 mod paths;
 mod record;
 mod refusals;

@@ -45,6 +45,7 @@ fn unsafe_code_lives_in_its_rooms() {
     let rooms = |path: &str| {
         path.starts_with("plugin-api/src/abi/")
             || path == "host/src/load/dl.rs"
+            || path == "host/cli/src/exit_guard.rs"
             || path.starts_with("tests/fixtures/")
             || path.contains("/benches/")
     };
@@ -148,6 +149,48 @@ fn crates_depend_only_on_what_the_house_allows() {
         for dependency in dependencies(&format!("{path}/Cargo.toml")) {
             let ours = OURS.contains(&dependency.as_str());
             assert!(!ours || may.contains(&dependency.as_str()), "{path} must not use {dependency}");
+        }
+    }
+}
+
+/// The part of a file before its unit tests, without comments: (line number, line).
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.take_while(|(_, line)| line.trim() != "#[cfg(test)]").filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn errors_become_text_with_all_their_causes() {
+    let may = ["host/src/text.rs"];
+    let ours = |path: &str| ["host/src/", "host/sim/src/", "host/cli/src/"].iter().any(|at| path.starts_with(at));
+    let names = ["e", "err", "error", "source", "fault", "failure"];
+    let alone = names.map(|name| format!("{{{name}}}"));
+    let to_string = names.map(|name| format!("{name}.to_string()"));
+    for (path, text) in sources().into_iter().filter(|(p, _)| ours(p) && !p.ends_with("tests.rs")) {
+        for (number, line) in code(&text).filter(|_| !may.contains(&path.as_str())) {
+            // The convention, in host/src/text.rs: Display without the cause, and text through `chain`.
+            let shows = alone.iter().any(|word| line.contains(word.as_str()));
+            let converts = to_string.iter().any(|word| {
+                line.split(word.as_str())
+                    .take(line.matches(word.as_str()).count())
+                    .any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.'))
+            });
+            assert!(!shows && !converts, "{path}:{number}: an error becomes text without its causes: {line}");
+        }
+    }
+}
+
+/// What prints: facts go through `facts.rs`, reasons through `failure.rs`, log lines through `logs.rs`.
+#[test]
+fn commands_print_through_their_own_doors() {
+    let doors = ["facts.rs", "failure.rs", "exit_guard.rs", "lib.rs", "commands/progress.rs"];
+    let prints =
+        [["print", "ln!("].concat(), ["print", "!("].concat(), ["stdout", "()"].concat(), ["stderr", "()"].concat()];
+    for (path, text) in sources() {
+        let is_ours = path.strip_prefix("host/cli/src/").is_some_and(|file| !doors.contains(&file));
+        for (number, line) in code(&text).filter(|_| is_ours) {
+            let found = prints.iter().any(|word| line.contains(word.as_str())) && !line.contains("is_terminal");
+            assert!(!found, "{path}:{number} prints by itself: {line}");
         }
     }
 }

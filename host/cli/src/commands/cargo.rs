@@ -18,7 +18,7 @@ pub(crate) fn build(
     let mut command = Command::new(cargo);
     command.current_dir(directory).args(["build", "--message-format=json-render-diagnostics", "--quiet"]);
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| Failure::new("build-failed", format!("cargo cannot be run: {e}")))?;
+    let output = command.output().map_err(|e| Failure::because("build-failed", "cargo cannot be run", &e))?;
     if !output.status.success() {
         return Err(Failure::new("build-failed", format!("cargo ended with {}", output.status)));
     }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use policy_host::judge::Verdict;
 use policy_host::limits::QUIET_PERIOD;
+use policy_host::text::chain;
 
 use super::{judge, short};
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 use crate::say;
 
 /// Judges plugin files: format, ABI, metadata, conformance on canned rounds. Nothing of a running host is touched; a
@@ -27,7 +29,7 @@ pub(crate) struct Check {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    let value: f64 = text.parse().map_err(|e: std::num::ParseFloatError| chain(&e))?;
     if (0.01..=3_600.0).contains(&value) { Ok(value) } else { Err("allowed are 0.01 to 3600".into()) }
 }
 
@@ -67,7 +69,7 @@ impl Check {
                 }
             }
             if !verdict.ok {
-                eprintln!("error[{}]: {}", verdict.code, verdict.message);
+                Failure::new(&verdict.code, &verdict.message).tell();
             }
             verdicts.push(verdict);
         }

@@ -63,7 +63,7 @@ fn describe(kind: &EventKind) -> Option<String> {
             let (sha, took) = (digest.to_string(), latency.as_secs_f64() * 1e3);
             format!("discovered {} in {file} ({}, admitted in {took:.1} ms)", names.join(", "), short(&sha))
         }
-        EventKind::Refused { file, code, message } => format!("refused    {file} [{code}] {}", first_line(message)),
+        EventKind::Refused { file, code, message } => format!("refused    {file} [{code}] {message}"),
         EventKind::NameKept { file, names, digest } => {
             let (names, sha) = (names.join(", "), digest.to_string());
             format!("kept       {names}: as {file} had it before ({})", short(&sha))
@@ -83,7 +83,7 @@ fn describe(kind: &EventKind) -> Option<String> {
                 latency.as_secs_f64() * 1e3
             )
         }
-        EventKind::FallbackRound { code, message, .. } => format!("fallback   [{code}] {}", first_line(message)),
+        EventKind::FallbackRound { code, message, .. } => format!("fallback   [{code}] {message}"),
         EventKind::Quarantined { file, code, .. } => format!("out        {file} [{code}]"),
         EventKind::Dumped { code, file, .. } => format!("kept       the round [{code}] in {file}"),
         EventKind::Note { policy, generation, message } => {
@@ -91,8 +91,4 @@ fn describe(kind: &EventKind) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or("")
 }

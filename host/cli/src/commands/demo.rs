@@ -49,10 +49,10 @@ impl Demo {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let summary_file = OutputFile::claim_any(self.summary.as_deref(), "summary-unwritable")?;
         let built = build::plugins()?;
-        let temporary = tempfile::tempdir().map_err(|e| Failure::new("no-directory", e))?;
+        let temporary =
+            tempfile::tempdir().map_err(|e| Failure::because("no-directory", "a temporary directory", &e))?;
         let plugins = self.plugins.clone().unwrap_or_else(|| temporary.path().join("plugins.d"));
-        std::fs::create_dir_all(&plugins)
-            .map_err(|e| Failure::new("no-directory", format!("{}: {e}", plugins.display())))?;
+        std::fs::create_dir_all(&plugins).map_err(|e| Failure::because("no-directory", plugins.display(), &e))?;
         let workload = parse_source(WORKLOAD, &ClusterDefaults::uniform(self.executors, self.vcores))?;
         line(&format!(
             "cluster    {} executors x {} vcores; {} jobs, {} tasks, seed 7",
@@ -126,8 +126,7 @@ impl Stage {
     fn drop_in(&self, from: &Path, name: Option<&str>) -> Result<(), Failure> {
         let name = name
             .map_or_else(|| from.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(), library);
-        let bytes =
-            std::fs::read(from).map_err(|e| Failure::new("plugin-unreadable", format!("{}: {e}", from.display())))?;
+        let bytes = std::fs::read(from).map_err(|e| Failure::because("plugin-unreadable", from.display(), &e))?;
         write(&self.plugins.join(name), &bytes)
     }
 
@@ -148,7 +147,7 @@ impl Stage {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    write_atomically(path, bytes).map_err(|e| Failure::new("no-directory", format!("{}: {e}", path.display())))
+    write_atomically(path, bytes).map_err(|e| Failure::because("no-directory", path.display(), &e))
 }
 
 /// The file name of a library on this system.
@@ -157,5 +156,6 @@ fn library(name: &str) -> String {
 }
 
 fn say(text: &str) {
-    line(&format!("\n>          {text}"));
+    line("");
+    line(&format!(">          {text}"));
 }

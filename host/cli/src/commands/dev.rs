@@ -51,10 +51,8 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let manifest = self.source.join("Cargo.toml").canonicalize().map_err(|e| {
-            Failure::new(
-                "no-crate",
-                format!("{}: no Cargo.toml ({e}); `policy-host new` starts a crate", self.source.display()),
-            )
+            let what = format!("{}: no Cargo.toml (`policy-host new` starts a crate)", self.source.display());
+            Failure::because("no-crate", what, &e)
         })?;
         if !self.place.plugins.is_dir() {
             let message = format!("{}: is no directory", self.place.plugins.display());
@@ -99,7 +97,7 @@ impl Dev {
         let known = state.receipt().ok().flatten().unwrap_or_default().last_change.map_or(0, |change| change.number);
         std::fs::read(library)
             .and_then(|bytes| write_atomically(&to, &bytes))
-            .map_err(|e| Failure::new("plugin-unwritable", format!("{}: {e}", to.display())))?;
+            .map_err(|e| Failure::because("plugin-unwritable", to.display(), &e))?;
         self.put_into_service(&state, &verdict, &name.to_string_lossy(), known)
     }
 
@@ -119,7 +117,7 @@ impl Dev {
             }
             let mut news = receipt.recent_changes.iter().filter(|change| change.number > known);
             if let Some(change) = news.find(|change| !change.ok && change.file == file) {
-                return Err(Failure::new(change.code.clone(), &change.message));
+                return Err(Failure::new(&change.code, &change.message));
             }
             let is_active = |name: &str| is_active(&receipt, name);
             if !verdict.policies.iter().any(|p| is_active(&p.name)) {

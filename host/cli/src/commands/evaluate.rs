@@ -8,13 +8,14 @@ pub(crate) mod table;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::error::ErrorKind;
+use policy_host::text;
 use policy_sim::evaluate::{Condition, Difference, METRICS, Row};
 use policy_sim::workload::{ClusterDefaults, FaultPlan, Workload, is_seeded, recorded, recording};
 use serde_json::{Value, json};
 
 use crate::commands::cluster::{ClusterArgs, workloads_help};
-use crate::failure::{Failure, print_json};
+use crate::facts::{self, print_json};
+use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::paths::absolute;
 use crate::say;
@@ -111,18 +112,19 @@ impl Evaluate {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let mut candidates = candidate::parse(&self.policies)?;
         let compared = candidates.len();
-        let baseline = self.baseline_of(&candidates);
-        self.check_conditions(&candidates, baseline);
+        let baseline = self.baseline_of(&candidates)?;
+        self.check_conditions(&candidates, baseline)?;
         if !candidates.iter().any(Candidate::is_random) {
             candidates.push(Candidate::random());
         }
         let defaults = self.cluster.defaults()?;
+        let events = self.events.as_deref().map(facts::resolve);
         let grid = Grid {
             source: &self.workload,
             defaults: &defaults,
             faults: self.faults.as_ref(),
             seeds: u64::from(self.seeds),
-            events: self.events.as_deref(),
+            events: events.as_deref(),
             compared,
             threads: self.threads.map(usize::from),
             draw: self.out.is_some(),
@@ -150,32 +152,35 @@ impl Evaluate {
             false => table::print(&view, &facts),
         }
         if let (Some(out), false) = (&self.out, self.json) {
-            say!("\nreport: {}", out.display());
+            say!();
+            say!("report: {}", out.display());
         }
         view.conserved()?;
         match broken.is_empty() {
             true => Ok(()),
-            false => Err(Failure::new("condition-holds", broken.join("\n"))),
+            false => Err(Failure::lines("condition-holds", broken)),
         }
     }
 
     /// The candidate that others are compared with.
-    fn baseline_of(&self, candidates: &[Candidate]) -> usize {
-        let Some(name) = &self.baseline else { return 0 };
+    fn baseline_of(&self, candidates: &[Candidate]) -> Result<usize, Failure> {
+        let Some(name) = &self.baseline else { return Ok(0) };
         let found = candidates.iter().position(|c| c.label == *name);
-        found.or_else(|| candidates.iter().position(|c| c.policy == *name)).unwrap_or_else(|| {
+        found.or_else(|| candidates.iter().position(|c| c.policy == *name)).ok_or_else(|| {
             let labels: Vec<&str> = candidates.iter().map(|c| c.label.as_str()).collect();
-            usage(&format!("--baseline {name} is none of the policies: {}", labels.join(", ")))
+            Failure::usage(format!("--baseline {name} is none of the policies: {}", labels.join(", ")))
         })
     }
 
-    fn check_conditions(&self, candidates: &[Candidate], baseline: usize) {
+    fn check_conditions(&self, candidates: &[Candidate], baseline: usize) -> Result<(), Failure> {
         if candidates.len() < 2
             && let Some(condition) = self.fail_if.iter().find(|c| c.needs_baseline())
         {
             let label = &candidates[baseline].label;
-            usage(&format!("--fail-if '{condition}' compares with the baseline, and {label} is the only policy"));
+            let message = format!("--fail-if '{condition}' compares with the baseline, and {label} is the only policy");
+            return Err(Failure::usage(message));
         }
+        Ok(())
     }
 
     /// The conditions that hold, as sentences. With a condition, what makes a policy's figures worth nothing is one, too:
@@ -253,11 +258,6 @@ pub(crate) fn facts(source: &str, seeds: u32, workload: &Workload) -> Result<Val
         facts["reconstruction"] = serde_json::to_value(told).unwrap_or_default();
     }
     Ok(facts)
-}
-
-/// Wrong usage that only all options together show: exit 2, as clap does.
-fn usage(message: &str) -> ! {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")).exit()
 }
 
 /// Everything that outputs read.
@@ -358,11 +358,11 @@ fn runs_as_csv(results: &Results) -> Result<Vec<u8>, Failure> {
     for row in results.rows.iter().chain([&results.bound]).chain(&results.recorded) {
         for (run, seed) in row.runs.iter().zip(&results.seeds) {
             let values = run.values.iter().map(|v| if v.is_finite() { v.to_string() } else { String::new() });
-            let record = [row.label.clone(), seed.to_string()].into_iter().chain(values);
+            let record = [text::shown(&row.label), seed.to_string()].into_iter().chain(values);
             written = written.and_then(|()| to.write_record(record));
         }
     }
-    let failed = |e: &dyn std::fmt::Display| Failure::new("csv-unwritable", e);
+    let failed = |e: &dyn std::error::Error| Failure::of("csv-unwritable", e);
     written.map_err(|e| failed(&e))?;
     to.into_inner().map_err(|e| failed(&e))
 }

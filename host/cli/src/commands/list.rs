@@ -10,7 +10,8 @@ use policy_host::receipt::{Listed, REGISTRY_FILE, StateDir};
 
 use super::{judge, short};
 use crate::Place;
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 use crate::say;
 
 /// Lists every policy found: name, version, kind, file, hash, state, config schema.
@@ -54,8 +55,8 @@ impl List {
 }
 
 fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Failure> {
-    let entries = std::fs::read_dir(plugins)
-        .map_err(|e| Failure::new("directory-unreadable", format!("{}: {e}", plugins.display())))?;
+    let entries =
+        std::fs::read_dir(plugins).map_err(|e| Failure::because("directory-unreadable", plugins.display(), &e))?;
     let mut files: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     files.retain(|name| concerns_us(name) && name != ACTIVE_FILE);
     files.sort_unstable();

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 /// This very program as the judge's child.
 pub(crate) fn judge(time_limit_s: f64) -> Result<Judge, Failure> {
     let program =
-        std::env::current_exe().map_err(|e| Failure::new("judge-failed", format!("cannot find myself: {e}")))?;
+        std::env::current_exe().map_err(|e| Failure::because("judge-failed", "this program cannot be found", &e))?;
     Ok(Judge::new(program, [OsString::from("judge")]).time_limit(Duration::from_secs_f64(time_limit_s)))
 }
 

@@ -33,7 +33,7 @@ impl New {
             return Err(Failure::new("bad-name", format!("{name:?} is not a policy's name: {rule}")));
         }
         let plugin_api = self.plugin_api()?;
-        let unusable = |path: &Path, e: std::io::Error| Failure::new("not-created", format!("{}: {e}", path.display()));
+        let unusable = |path: &Path, e: std::io::Error| Failure::because("not-created", path.display(), &e);
         let target = PathBuf::from(name);
         // Fails when there is something of that name already: nothing is overwritten.
         fs::create_dir(&target).map_err(|e| unusable(&target, e))?;

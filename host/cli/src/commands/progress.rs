@@ -8,6 +8,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use policy_sim::progress::{Progress, ProgressSnapshot};
 
+use crate::facts;
+
 /// What draws to the terminal; everything that prints while it is there goes through it.
 fn screen() -> &'static MultiProgress {
     static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
@@ -16,10 +18,7 @@ fn screen() -> &'static MultiProgress {
 
 /// Prints a line of facts to standard output, above the status line.
 pub(crate) fn line(text: &str) {
-    screen().suspend(|| {
-        let _ = writeln!(io::stdout(), "{text}");
-        let _ = io::stdout().flush();
-    });
+    screen().suspend(|| facts::line(text));
 }
 
 /// The writer of log lines.

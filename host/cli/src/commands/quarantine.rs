@@ -12,7 +12,8 @@ use policy_host::receipt::{
 
 use super::short;
 use crate::Place;
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 use crate::say;
 
 /// A library that failed in service stays out of it until mended bytes arrive or an operator puts it back.
@@ -91,8 +92,7 @@ fn list(place: &Place, json: bool) -> Result<(), Failure> {
 fn read(state: &StateDir) -> Result<Vec<Quarantined>, Failure> {
     let path = state.path().join(QUARANTINE_FILE);
     let read = state.read_json(QUARANTINE_FILE);
-    read.map(Option::unwrap_or_default)
-        .map_err(|e| Failure::new("quarantine-unreadable", format!("{}: {e}", path.display())))
+    read.map(Option::unwrap_or_default).map_err(|e| Failure::because("quarantine-unreadable", path.display(), &e))
 }
 
 /// The entries that an operator means.
@@ -156,7 +156,7 @@ fn wait_a_little(until: Instant) -> Result<(), ()> {
 /// Leaves a request where the host looks; `false` while another one lies there.
 fn leave_request(state: &StateDir, request: &ClearRequest) -> Result<bool, Failure> {
     let path = state.path().join(CLEAR_FILE);
-    let unwritable = |e: std::io::Error| Failure::new("quarantine-unwritable", format!("{}: {e}", path.display()));
+    let unwritable = |e: std::io::Error| Failure::because("quarantine-unwritable", path.display(), &e);
     let text = serde_json::to_vec_pretty(request).map_err(|e| unwritable(e.into()))?;
     let mut beside = tempfile::Builder::new().prefix(".writing-").tempfile_in(state.path()).map_err(unwritable)?;
     beside.write_all(&text).map_err(unwritable)?;
@@ -177,7 +177,7 @@ fn clear_in_the_list(state: &StateDir, request: &ClearRequest) -> Result<(), Fai
     }
     let mut list = read(state)?;
     list.retain(|q| !request.all && !request.sha256.contains(&q.sha256));
-    state.write_json(QUARANTINE_FILE, &list).map_err(|e| {
-        Failure::new("quarantine-unwritable", format!("{}: {e}", state.path().join(QUARANTINE_FILE).display()))
-    })
+    state
+        .write_json(QUARANTINE_FILE, &list)
+        .map_err(|e| Failure::because("quarantine-unwritable", state.path().join(QUARANTINE_FILE).display(), &e))
 }

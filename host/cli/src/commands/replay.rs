@@ -12,7 +12,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::evaluate::candidate::{self, Candidate, Plugins};
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 use crate::paths::absolute;
 use contents::{Contents, Made};
 use play::{Cast, Player};

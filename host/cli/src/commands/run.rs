@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use policy_host::text::{self, chain};
 use policy_host::{Events, HostOptions, PolicyHost, RecordOptions, TaskDistributionPolicy};
 use policy_sim::cluster::{Cluster, ClusterOptions};
 use policy_sim::outcome::{End, Outcome};
@@ -92,7 +93,7 @@ enum Lane {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    let seconds: f64 = text.parse().map_err(|e: std::num::ParseFloatError| chain(&e))?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(d) if !d.is_zero() => Ok(d),
         _ => Err("must be more than 0".into()),
@@ -153,7 +154,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new("no-runtime", format!("cannot start the runtime: {e}")))
+        .map_err(|e| Failure::because("no-runtime", "cannot start the runtime", &e))
 }
 
 /// One run of a workload over a host.
@@ -191,7 +192,7 @@ impl Job {
                 tokio::select! {
                     outcome = &mut run => {
                         status.finish();
-                        break outcome.map_err(|e| Failure::new(e.code(), e))?;
+                        break outcome.map_err(|e| Failure::of(e.code(), &e))?;
                     }
                     done = &mut beside, if !beside_done => {
                         done?;
@@ -260,11 +261,16 @@ pub(crate) fn report(outcome: &Outcome, summary: &Summary, file: Option<OutputFi
         End::Stopped => "stopped",
         End::Stalled => "nothing can happen any more: no executor is left",
     };
-    line(&format!("\nend        {why}, {:.1} virtual seconds", outcome.virtual_us as f64 / 1e6));
-    line(summary.to_string().trim_end());
+    line("");
+    line(&format!("end        {why}, {:.1} virtual seconds", outcome.virtual_us as f64 / 1e6));
+    summary.to_string().trim_end().lines().for_each(line);
     if let Some(file) = file {
-        let text = serde_json::to_vec_pretty(summary).map_err(|e| Failure::new("summary-unwritable", e))?;
-        file.write(&text)?;
+        let json = serde_json::to_string_pretty(summary).map_err(|e| Failure::of("summary-unwritable", &e))?;
+        file.write(text::json(json).as_bytes())?;
+    }
+    if let Some(recording) = summary.recording.as_ref().filter(|recording| recording.stopped == "unwritable") {
+        let message = format!("{}: {}; {} rounds are in it", recording.file, recording.message, recording.rounds);
+        return Err(Failure::new("recording-unwritable", message));
     }
     if summary.tasks_lost + summary.tasks_duplicated > 0 {
         let message = format!("{} tasks lost, {} duplicated", summary.tasks_lost, summary.tasks_duplicated);

@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use policy_host::receipt::{Listed, Receipt};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 
 /// Prints JSON Schemas. Those of the policies' configs are in `list --json`.
 #[derive(Debug, Args)]

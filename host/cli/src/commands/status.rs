@@ -7,7 +7,8 @@ use policy_host::receipt::{PartReceipt, Receipt, StateDir};
 
 use super::short;
 use crate::Place;
-use crate::failure::{Failure, print_json};
+use crate::facts::{line, print_json};
+use crate::failure::Failure;
 use crate::say;
 
 /// Shows what a host says is active, what changed last, and what is out of service.
@@ -31,14 +32,14 @@ impl Status {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let state = StateDir::of(&self.place.plugins, self.place.state_dir.as_deref());
         let path = state.path().display();
-        let receipt = state.receipt().map_err(|e| Failure::new("receipt-unreadable", format!("{path}: {e}")))?;
+        let receipt = state.receipt().map_err(|e| Failure::because("receipt-unreadable", &path, &e))?;
         let Some(receipt) = receipt else {
             return Err(Failure::new("no-receipt", format!("{path}: no host has written a receipt here")));
         };
         if self.json {
             print_json(&receipt);
         } else if self.metrics {
-            say!("{}", metrics::text(&receipt, state.host_is_running())?.trim_end());
+            metrics::text(&receipt, state.host_is_running())?.trim_end().lines().for_each(line);
         } else {
             tell(&receipt, state.host_is_running());
         }

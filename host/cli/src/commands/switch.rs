@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use policy_host::activation::ACTIVE_FILE;
 use policy_host::receipt::{ClearRequest, Listed, REGISTRY_FILE, Receipt, StateDir, write_atomically};
+use policy_host::text::chain;
 use policy_host::vet::Digest;
 use serde_json::{Map, Value};
 
 use super::{quarantine, short};
 use crate::Place;
-use crate::failure::{Failure, print_json};
+use crate::facts::print_json;
+use crate::failure::Failure;
 use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved
@@ -64,7 +66,7 @@ impl Switch {
         self.put_back_in_service(&state)?;
         let old = std::fs::read(&path).ok();
         write_atomically(&path, content.as_bytes())
-            .map_err(|e| Failure::new("active-file-unwritable", format!("{}: {e}", path.display())))?;
+            .map_err(|e| Failure::because("active-file-unwritable", path.display(), &e))?;
         let receipt = match self.wait(&state, &before, &sha256)? {
             Answer::Done(receipt) => *receipt,
             Answer::Refused(refusal) => return Err(refused(&path, content.as_bytes(), old.as_deref(), refusal)),
@@ -84,7 +86,7 @@ impl Switch {
             None => None,
             Some(text) => Some(
                 serde_json::from_str::<Value>(text)
-                    .map_err(|e| Failure::new("invalid-config", format!("--config is not JSON: {e}")))?,
+                    .map_err(|e| Failure::because("invalid-config", "--config is not JSON", &e))?,
             ),
         };
         let there =
@@ -129,7 +131,7 @@ impl Switch {
         };
         serde_json::to_string_pretty(&file)
             .map(|text| text + "\n")
-            .map_err(|e| Failure::new("active-file-unwritable", e))
+            .map_err(|e| Failure::of("active-file-unwritable", &e))
     }
 
     /// To name a policy is to try it again: lifts the quarantine of the library that gives it.
@@ -154,7 +156,7 @@ impl Switch {
                 let ours = news.filter(|c| c.active_file_sha256 == sha256).max_by_key(|c| c.number);
                 match ours {
                     Some(change) if !change.ok => {
-                        return Ok(Answer::Refused(Failure::new(change.code.clone(), &change.message)));
+                        return Ok(Answer::Refused(Failure::new(&change.code, &change.message)));
                     }
                     Some(_) => return Ok(Answer::Done(Box::new(receipt))),
                     None if !same_host && !state.host_is_running() => {
@@ -202,6 +204,6 @@ fn refused(path: &Path, written: &[u8], old: Option<&[u8]>, refusal: Failure) ->
     match (put_back, old) {
         (Ok(()), Some(_)) => refusal.and(format!("{ACTIVE_FILE} says again what it said before")),
         (Ok(()), None) => refusal.and(format!("{ACTIVE_FILE} is removed again: there was none before")),
-        (Err(e), _) => refusal.and(format!("{ACTIVE_FILE} could not be put back as it was: {e}")),
+        (Err(e), _) => refusal.and(format!("{ACTIVE_FILE} could not be put back as it was: {}", chain(&e))),
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Built {
 /// Builds what is not built yet; cargo knows.
 pub(super) fn plugins() -> Result<Built, Failure> {
     let workspace = workspace()?;
-    let copies = tempfile::tempdir().map_err(|e| Failure::new("no-directory", e))?;
+    let copies = tempfile::tempdir().map_err(|e| Failure::because("no-directory", "a temporary directory", &e))?;
     line("build      the bundled plugins (cargo builds what is not there yet)");
     let packages = ["policy-bias", "policy-round-robin", "policy-tenant-quota", "example-greedy"];
     let built = cargo_build(&workspace, &packages, &[])?;
@@ -32,7 +32,7 @@ pub(super) fn plugins() -> Result<Built, Failure> {
     // The second version takes the first one's place in the target directory.
     let keep = |from: &Path, name: &str| -> Result<PathBuf, Failure> {
         let to = copies.path().join(super::library(name));
-        std::fs::copy(from, &to).map_err(|e| Failure::new("no-directory", format!("{}: {e}", to.display())))?;
+        std::fs::copy(from, &to).map_err(|e| Failure::because("no-directory", to.display(), &e))?;
         Ok(to)
     };
     let (bias, round_robin, tenant_quota) =

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy_host::activation::ACTIVE_FILE;
+use policy_host::text::chain;
 use policy_host::{ActiveInfo, HostOptions, LaneKind, PolicyHost, TaskDistributionPolicy, concerns_us};
 use policy_sim::evaluate::Random;
 use serde_json::{Map, Value};
@@ -132,7 +133,7 @@ fn read(spec: &str) -> Result<Candidate, Failure> {
     let (text, place) = match spec.trim_start() {
         inline if inline.starts_with('{') => (inline.to_owned(), "--policy".to_owned()),
         name if name.ends_with(".json") || name.contains(std::path::MAIN_SEPARATOR) => {
-            let text = fs::read_to_string(name).map_err(|e| Failure::new("spec-unreadable", format!("{name}: {e}")))?;
+            let text = fs::read_to_string(name).map_err(|e| Failure::because("spec-unreadable", name, &e))?;
             (text, name.to_owned())
         }
         name => (serde_json::json!({ "policy": name }).to_string(), "--policy".to_owned()),
@@ -141,7 +142,7 @@ fn read(spec: &str) -> Result<Candidate, Failure> {
         Failure::new("active-file-syntax", format!("{place}:{line}:{column}: {reason}"))
     };
     let mut fields: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|e| refused(e.line(), e.column(), &e.to_string()))?;
+        serde_json::from_str(&text).map_err(|e| refused(e.line(), e.column(), &chain(&e)))?;
     let Some(policy) = fields.get("policy").and_then(Value::as_str).map(str::to_owned) else {
         return Err(refused(1, 1, "there is no \"policy\", or it is not text"));
     };
@@ -170,7 +171,7 @@ impl Plugins {
     /// Resolves the candidates over the whole directory, each new file judged in a child process first, and keeps what
     /// they need.
     pub(crate) fn prepare(plugins: Option<&Path>, candidates: &mut [Candidate]) -> Result<Self, Failure> {
-        let failed = |e: std::io::Error| Failure::new("no-directory", format!("cannot make a directory: {e}"));
+        let failed = |e: std::io::Error| Failure::because("no-directory", "cannot make a directory", &e);
         let this = Self { directory: tempfile::tempdir().map_err(failed)? };
         let seen = this.directory.path().join("seen");
         fs::create_dir(&seen).and_then(|()| fs::create_dir(this.path())).map_err(failed)?;
@@ -218,8 +219,7 @@ impl Plugins {
 }
 
 fn copy_libraries(from: &Path, to: &Path) -> Result<(), Failure> {
-    let unreadable =
-        |path: &Path, e: std::io::Error| Failure::new("directory-unreadable", format!("{}: {e}", path.display()));
+    let unreadable = |path: &Path, e: std::io::Error| Failure::because("directory-unreadable", path.display(), &e);
     for entry in fs::read_dir(from).map_err(|e| unreadable(from, e))?.flatten() {
         let name = entry.file_name();
         let ours = concerns_us(&name.to_string_lossy()) && name != ACTIVE_FILE;

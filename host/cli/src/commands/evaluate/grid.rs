@@ -223,7 +223,7 @@ impl Grid<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| Failure::new("no-runtime", format!("cannot start a runtime: {e}")))?;
+            .map_err(|e| Failure::because("no-runtime", "cannot start a runtime", &e))?;
         let number = seed as usize * candidates.len() + at;
         runtime.block_on(async {
             let state_dir = plugins.state_dir(number);
@@ -232,7 +232,7 @@ impl Grid<'_> {
             let progress = bar.begin();
             let options = VirtualTimeOptions { events, until_us: None, progress: Some(progress) };
             let mut outcome =
-                virtual_time::run(cluster, &watched, options).await.map_err(|e| Failure::new(e.code(), e))?;
+                virtual_time::run(cluster, &watched, options).await.map_err(|e| Failure::of(e.code(), &e))?;
             bar.end(workload.task_count());
             let (invalid, others) = (watched.invalid.load(Ordering::Relaxed), watched.others.load(Ordering::Relaxed));
             let fault = watched.first.into_inner().map(|fault| FirstFault { seed, ..fault });
@@ -267,7 +267,7 @@ fn event_log(file: &Path, at: usize, candidates: &[Candidate]) -> Result<EventLo
             name.into()
         }
     };
-    let unwritable = |e| Failure::new("event-log-unwritable", format!("{}: {e}", path.display()));
+    let unwritable = |e| Failure::because("event-log-unwritable", path.display(), &e);
     File::create(&path).map(|f| EventLog::new(BufWriter::with_capacity(1 << 18, f))).map_err(unwritable)
 }
 

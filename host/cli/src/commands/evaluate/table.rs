@@ -44,7 +44,7 @@ pub(crate) fn print(view: &View<'_>, workload: &Value) {
         workload["seeds"],
     );
     workload["lacks"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|lack| say!("  {lack}"));
-    say!("");
+    say!();
     let results = view.results;
     let rows: Vec<&Row> = results.rows.iter().chain([&results.bound]).chain(&results.recorded).collect();
     let mut cells: Vec<Vec<String>> =
@@ -66,14 +66,16 @@ pub(crate) fn print(view: &View<'_>, workload: &Value) {
     truth(view);
     for (row, fault) in results.rows.iter().zip(&results.faults) {
         if let Some(f) = fault {
-            say!("\n{}: out of service from round {} on [{}]: {}", row.label, f.round, f.code, f.message);
+            say!();
+            say!("{}: out of service from round {} on [{}]: {}", row.label, f.round, f.code, f.message);
             say!("    its figures from there on are those of the host's fallback");
         }
     }
     for row in &results.rows {
         let unfinished = value(row, "tasks_unfinished");
         if unfinished > 0.0 {
-            say!("\n{}: {unfinished} tasks did not finish; figures of jobs are of those that did", row.label);
+            say!();
+            say!("{}: {unfinished} tasks did not finish; figures of jobs are of those that did", row.label);
         }
     }
 }
@@ -84,7 +86,8 @@ fn differences(view: &View<'_>) {
     if rows.len() < 2 {
         return;
     }
-    say!("\nDifference to {} (same workloads and seeds, 95 % interval; * where it excludes 0):", baseline.label);
+    say!();
+    say!("Difference to {} (same workloads and seeds, 95 % interval; * where it excludes 0):", baseline.label);
     for row in rows.iter().filter(|r| !std::ptr::eq(*r, baseline)) {
         let told = COMPARED.iter().filter_map(|(title, name)| {
             let at = metric(name)?;
@@ -109,7 +112,8 @@ fn differences(view: &View<'_>) {
 /// How far simulations are from what was measured. Only the one of the policy that it ran under can be right.
 fn truth(view: &View<'_>) {
     let Some(recorded) = &view.results.recorded else { return };
-    say!("\nSimulated against recorded; it ran under {}:", recorded.policy);
+    say!();
+    say!("Simulated against recorded; it ran under {}:", recorded.policy);
     for row in &view.results.rows[..view.compared] {
         let told = COMPARED
             .iter()

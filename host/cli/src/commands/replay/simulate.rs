@@ -54,7 +54,8 @@ impl Simulated {
     }
 
     pub(super) fn print(&self) {
-        say!("\nSimulated from beginning to end:");
+        say!();
+        say!("Simulated from beginning to end:");
         table::print(&self.view(), &self.facts);
     }
 }

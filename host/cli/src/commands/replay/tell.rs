@@ -27,7 +27,8 @@ pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: O
     }
     notes.iter().for_each(|note| say!("note       {note}"));
     let all = &played.all;
-    say!("\nplacements {} recorded, {} replayed", all.recorded.bindings, all.replayed.bindings);
+    say!();
+    say!("placements {} recorded, {} replayed", all.recorded.bindings, all.replayed.bindings);
     say!(
         "           {} the same, {} on another executor, {} only recorded, {} only replayed: agreement {:.1} %",
         all.same,
@@ -40,7 +41,8 @@ pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: O
         generation(tally);
     }
     if !played.differences.is_empty() {
-        say!("\nThe first placements that differ (recorded -> replayed):");
+        say!();
+        say!("The first placements that differ (recorded -> replayed):");
     }
     for d in &played.differences {
         let name = |on: &Option<String>| on.clone().unwrap_or_else(|| "not bound".into());
@@ -48,10 +50,12 @@ pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: O
         say!("  {place}: {} stage {} task {}: {} -> {}", d.job, d.stage, d.task, name(&d.from), name(&d.to));
     }
     if !played.faults.is_empty() {
-        say!("\nRounds that were not answered well:");
+        say!();
+        say!("Rounds that were not answered well:");
     }
     played.faults.iter().for_each(fault);
-    say!("\nRound by round          recorded    replayed");
+    say!();
+    say!("Round by round          recorded    replayed");
     let sides = all.recorded.figures(all.rounds).into_iter().zip(all.replayed.figures(all.rounds));
     sides.for_each(|((name, then), (_, now))| say!("{name:<22} {then:>9.3} {now:>11.3}"));
 }
@@ -73,7 +77,7 @@ fn generation(tally: &Tally) {
 fn fault(pair: &FaultPair) {
     let side = |fault: &Option<(String, String)>| match fault {
         None => "well".to_owned(),
-        Some((code, message)) => format!("[{code}] {}", message.lines().next().unwrap_or("")),
+        Some((code, message)) => format!("[{code}] {message}"),
     };
     say!("  round {}: recorded {}; replayed {}", pair.round, side(&pair.recorded), side(&pair.replayed));
 }

@@ -34,7 +34,7 @@ pub(super) fn text(receipt: &Receipt, running: bool) -> Result<String, Failure> 
         of_active(r, active);
     }
     let mut text = String::new();
-    encode(&mut text, &registry).map_err(|e| Failure::new("metrics-unwritable", e))?;
+    encode(&mut text, &registry).map_err(|e| Failure::of("metrics-unwritable", &e))?;
     Ok(text)
 }
 
