@@ -7,16 +7,29 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
+/// How much cargo says of what it does, on standard error. What the compiler has to say goes there in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Each package that it compiles: for builds that take minutes.
+    Progress,
+    /// Nothing.
+    Quiet,
+}
+
 /// Runs `cargo build` with these arguments; returns the dynamic libraries of the packages whose manifests are `wanted`. A
-/// dependency may be a dynamic library, too. What the compiler has to say goes to standard error.
+/// dependency may be a dynamic library, too.
 pub(crate) fn build(
     directory: &Path,
     arguments: &[&str],
+    talk: Talk,
     wanted: impl Fn(&Path) -> bool,
 ) -> Result<Vec<PathBuf>, Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(directory).args(["build", "--message-format=json-render-diagnostics", "--quiet"]);
+    command.current_dir(directory).args(["build", "--message-format=json-render-diagnostics"]);
+    if talk == Talk::Quiet {
+        command.arg("--quiet");
+    }
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let output = command.output().map_err(|e| Failure::because("build-failed", "cargo cannot be run", &e))?;
     if !output.status.success() {

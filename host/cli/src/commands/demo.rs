@@ -49,9 +49,9 @@ impl Demo {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let summary_file = OutputFile::claim_any(self.summary.as_deref(), "summary-unwritable")?;
         let built = build::plugins()?;
-        let temporary =
-            tempfile::tempdir().map_err(|e| Failure::because("no-directory", "a temporary directory", &e))?;
-        let plugins = self.plugins.clone().unwrap_or_else(|| temporary.path().join("plugins.d"));
+        let temporary = tempfile::Builder::new().prefix("demo-").tempdir_in(&built.scratch);
+        let temporary = temporary.map_err(|e| Failure::because("no-directory", built.scratch.display(), &e))?;
+        let plugins = self.plugins.clone().unwrap_or_else(|| from_here(temporary.path()).join("plugins.d"));
         std::fs::create_dir_all(&plugins).map_err(|e| Failure::because("no-directory", plugins.display(), &e))?;
         let workload = parse_source(WORKLOAD, &ClusterDefaults::uniform(self.executors, self.vcores))?;
         line(&format!(
@@ -80,6 +80,12 @@ impl Demo {
         let (outcome, summary) = runtime.block_on(job.run(options, async |host| stage.play(host).await))?;
         report(&outcome, &summary, summary_file)
     }
+}
+
+/// The path as one would type it here: relative, where that is shorter.
+fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| path.to_owned())
 }
 
 /// The plugin directory and what is dropped into it.

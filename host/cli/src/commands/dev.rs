@@ -10,7 +10,8 @@ use policy_host::judge::Verdict;
 use policy_host::receipt::{Receipt, StateDir, write_atomically};
 
 use super::switch::Switch;
-use super::{cargo, judge, short};
+use super::cargo::{self, Talk};
+use super::{judge, short};
 use crate::Place;
 use crate::failure::Failure;
 use crate::say;
@@ -77,7 +78,7 @@ impl Dev {
     fn pass(&self, directory: &Path, manifest: &Path) -> Result<(), Failure> {
         let begun = Instant::now();
         let profile: &[&str] = if self.release { &["--release"] } else { &[] };
-        let built = cargo::build(directory, profile, |path| path == manifest)?;
+        let built = cargo::build(directory, profile, Talk::Quiet, |path| path == manifest)?;
         let Some(library) = built.first() else {
             let message =
                 format!("{}: no shared library; it needs [lib] crate-type = [\"cdylib\"]", manifest.display());

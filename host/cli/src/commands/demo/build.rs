@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::cargo;
+use super::super::cargo::{self, Talk};
 use super::super::progress::line;
 use crate::failure::Failure;
 
@@ -13,6 +13,8 @@ pub(super) struct Built {
     pub(super) tenant_quota: PathBuf,
     pub(super) greedy: PathBuf,
     pub(super) greedy_reversed: PathBuf,
+    /// Where the demo may put its files: beside what cargo built.
+    pub(super) scratch: PathBuf,
     /// Holds the two versions of one library apart.
     _copies: tempfile::TempDir,
 }
@@ -41,7 +43,8 @@ pub(super) fn plugins() -> Result<Built, Failure> {
     let reversed = cargo_build(&workspace, &["example-greedy"], &["--features", "reverse"])?;
     let reversed = reversed.first().ok_or_else(|| Failure::new("build-failed", "cargo built no second greedy"))?;
     let greedy_reversed = keep(reversed, "greedy_reversed")?;
-    Ok(Built { bias, round_robin, tenant_quota, greedy, greedy_reversed, _copies: copies })
+    let scratch = bias.parent().map_or_else(std::env::temp_dir, Path::to_owned);
+    Ok(Built { scratch, bias, round_robin, tenant_quota, greedy, greedy_reversed, _copies: copies })
 }
 
 /// The checkout: above this program, or where cargo says it runs from.
@@ -67,7 +70,7 @@ fn cargo_build(workspace: &Path, packages: &[&str], more: &[&str]) -> Result<Vec
     }
     let directories: Vec<&str> =
         packages.iter().map(|p| p.trim_start_matches("policy-").trim_start_matches("example-")).collect();
-    cargo::build(workspace, &arguments, |manifest| {
+    cargo::build(workspace, &arguments, Talk::Progress, |manifest| {
         let directory = manifest.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         directory.is_some_and(|name| directories.contains(&name))
     })
