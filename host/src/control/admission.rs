@@ -150,6 +150,7 @@ impl Control {
             self.tell(EventKind::FileGone { file: name.to_owned(), message: message.clone() });
             return self.refuse(name, "active-file-deleted", message, "", None);
         }
+        self.books.set_deleted(name, true);
         let digest = self.registry.gone(name).map(|d| d.to_string());
         let lineup = self.shared.slot.load();
         let active = &lineup.active.info;
@@ -226,6 +227,7 @@ impl Control {
             }
             Ok(Examined { loaded, manifest, unfit }) => {
                 self.admitting.swap_remove(at);
+                self.books.set_deleted(&file, false);
                 let taken = self.registry.admitted(&file, &loaded, &manifest, generation);
                 let exports = loaded.exports().iter();
                 self.tell(EventKind::Admitted {

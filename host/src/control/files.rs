@@ -109,6 +109,14 @@ impl Books {
         self.last_good.as_ref()
     }
 
+    /// Notes that a file was deleted, or is there again.
+    pub(super) fn set_deleted(&mut self, file: &str, deleted: bool) {
+        if let Some(good) = &mut self.last_good {
+            good.set_deleted(file, deleted);
+            self.dirty = true;
+        }
+    }
+
     /// Libraries whose staged copies outlive the host.
     fn kept_digests(&self) -> BTreeSet<Digest> {
         self.last_good.as_ref().map(LastGood::digests).unwrap_or_default()
@@ -204,7 +212,8 @@ impl Books {
 
     /// Notes that a generation has answered, or has proved idle: from now on the receipt names it.
     pub(super) fn proved(&mut self, active: &Arc<Active>) {
-        self.last_good = LastGood::of(&active.info).or(self.last_good.take());
+        let before = self.last_good.take();
+        self.last_good = LastGood::of(&active.info).map(|good| good.after(before.as_ref())).or(before);
         self.proved = Some(Arc::clone(active));
         self.dirty = true;
     }

@@ -44,6 +44,9 @@ struct GoodPart {
     name: String,
     file: String,
     sha256: String,
+    /// Whether the file was deleted since: then it gives the name no more, and only the composition needs the bytes.
+    #[serde(default)]
+    deleted: bool,
 }
 
 impl GoodPart {
@@ -66,6 +69,7 @@ impl LastGood {
             name: name.to_owned(),
             file: file.to_owned(),
             sha256: sha256.to_owned(),
+            deleted: false,
         };
         let own = part("policy", &info.policy, &info.library, &info.sha256);
         let others = info.all_parts().map(|p| {
@@ -76,6 +80,16 @@ impl LastGood {
         let parts = std::iter::once(own).chain(others).filter(|part| !part.sha256.is_empty()).collect();
         let since_unix_ms = unix_ms(info.since);
         Some(Self { version: VERSION, active_json: info.active_json.to_string(), parts, since_unix_ms })
+    }
+
+    /// Carries over which files were deleted.
+    pub(super) fn after(mut self, before: Option<&Self>) -> Self {
+        let deleted = before.into_iter().flat_map(|before| before.parts.iter().filter(|part| part.deleted));
+        for gone in deleted {
+            let same = |part: &&mut GoodPart| part.file == gone.file && part.sha256 == gone.sha256;
+            self.parts.iter_mut().filter(same).for_each(|part| part.deleted = true);
+        }
+        self
     }
 
     /// Reads the file of an earlier host. One that cannot be read is as good as none.
@@ -94,9 +108,14 @@ impl LastGood {
         self.parts.iter().filter_map(GoodPart::digest).collect()
     }
 
-    /// The bytes that a file had.
+    /// The bytes that a file had, unless it was deleted since.
     fn digest_of(&self, file: &str) -> Option<Digest> {
-        self.parts.iter().find(|part| part.file == file).and_then(GoodPart::digest)
+        self.parts.iter().find(|part| part.file == file && !part.deleted).and_then(GoodPart::digest)
+    }
+
+    /// Notes that a file was deleted, or is there again.
+    pub(super) fn set_deleted(&mut self, file: &str, deleted: bool) {
+        self.parts.iter_mut().filter(|part| part.file == file).for_each(|part| part.deleted = deleted);
     }
 
     fn has_filters(&self) -> bool {
@@ -260,5 +279,69 @@ impl Control {
     /// Where a file of the plugin directory lies, for messages.
     fn plugin_path(&self, file: &str) -> PathBuf {
         self.options.plugins.as_deref().unwrap_or(Path::new("")).join(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good(active_json: &str) -> LastGood {
+        let part = |name: &str, digit: &str| GoodPart {
+            kind: "policy".into(),
+            name: name.into(),
+            file: format!("lib{name}.so"),
+            sha256: digit.repeat(64),
+            deleted: false,
+        };
+        let parts = vec![part("a", "1"), part("b", "2")];
+        LastGood { version: VERSION, active_json: active_json.into(), parts, since_unix_ms: 7 }
+    }
+
+    #[test]
+    fn it_survives_its_file_and_a_newer_one_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = crate::receipt::StateDir::at(directory.path().to_owned());
+        assert_eq!(LastGood::read(&state), None);
+        state.write_json(LAST_GOOD_FILE, &good("{}")).unwrap();
+        assert_eq!(LastGood::read(&state), Some(good("{}")));
+        state.write_json(LAST_GOOD_FILE, &LastGood { version: VERSION + 1, ..good("{}") }).unwrap();
+        assert_eq!(LastGood::read(&state), None);
+        state.write(LAST_GOOD_FILE, b"{ \"version\": 1").unwrap();
+        assert_eq!(LastGood::read(&state), None);
+    }
+
+    #[test]
+    fn a_deleted_file_gives_no_name_and_its_bytes_are_kept() {
+        let mut good = good("{}");
+        good.set_deleted("liba.so", true);
+        assert_eq!((good.digest_of("liba.so"), good.digest_of("libb.so").is_some()), (None, true));
+        assert_eq!(good.digests().len(), 2);
+        good.set_deleted("liba.so", false);
+        assert!(good.digest_of("liba.so").is_some());
+    }
+
+    #[test]
+    fn filters_are_due_where_the_file_asks_for_them_or_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let with = good(r#"{ "policy": "a", "filters": [{ "policy": "f" }] }"#);
+        let without = good(r#"{ "policy": "a" }"#);
+        let due = |last_good| filters_are_due(directory.path(), last_good);
+        assert!(!due(Some(&with)), "no active.json: what the host starts with is meant");
+        for (text, of_itself, after_with) in [
+            (r#"{ "policy": "a" }"#, false, false),
+            (r#"{ "policy": "a", "filters": [] }"#, false, false),
+            (r#"{ "policy": "a", "filters": [{ "policy": "f" }] }"#, true, true),
+            (r#"{ "policy": "a", "filters": [{ "policy": "f" }"#, true, true),
+            ("not JSON", false, true),
+            ("", false, true),
+        ] {
+            std::fs::write(directory.path().join(ACTIVE_FILE), text).unwrap();
+            assert_eq!(
+                (due(None), due(Some(&without)), due(Some(&with))),
+                (of_itself, of_itself, after_with),
+                "{text}"
+            );
+        }
     }
 }

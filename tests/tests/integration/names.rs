@@ -85,6 +85,25 @@ fn a_built_in_does_not_take_over_the_name_of_a_refused_file_over_a_restart_neith
 }
 
 #[test]
+fn a_deleted_file_gives_its_name_no_more_whatever_comes_in_its_place() {
+    let sandbox = Sandbox::new();
+    let mut running = refused_while_active(&sandbox, "data-locality", "policy_data_locality", b"garbage");
+    let file = library("policy_data_locality");
+    fs::remove_file(sandbox.path(&file)).unwrap();
+    running.wait_for("plugin-file-deleted");
+    for _ in 0..2 {
+        sandbox.rename_in(&file, b"other garbage");
+        running.wait_for(&format!("refused    {file} [not-a-library]"));
+        let (code, _, err) = over(&sandbox, &["switch", "data-locality", "--config", r#"{ "wait_ms": 100 }"#]);
+        assert!(code == 1 && err.contains("error[unknown-policy]"), "{err}");
+        assert_eq!(status(&sandbox)["active"]["policy"], "data-locality", "what is active stays active");
+        running.stop();
+        running = Running::start(&sandbox, &[]);
+        running.wait_for("receipt    data-locality");
+    }
+}
+
+#[test]
 fn a_filter_and_a_score_keep_their_names_too() {
     let sandbox = Sandbox::new();
     for name in ["policy_tenant_quota", "policy_scores"] {

@@ -9,8 +9,8 @@ use clap::Args;
 use policy_host::judge::Verdict;
 use policy_host::receipt::{Receipt, StateDir, write_atomically};
 
-use super::switch::Switch;
 use super::cargo::{self, Talk};
+use super::switch::Switch;
 use super::{judge, short};
 use crate::Place;
 use crate::failure::Failure;
