@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::fallback::BuiltIn;
 use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT};
 use crate::text::json_reason;
+use crate::vet::text_of;
 
 /// The name of the file.
 pub const ACTIVE_FILE: &str = "active.json";
@@ -171,10 +172,10 @@ pub enum ActivationError {
         message: String,
     },
     /// Not UTF-8.
-    #[error("{ACTIVE_FILE}: is not UTF-8 from byte {valid_up_to} on")]
+    #[error("{ACTIVE_FILE}: {what}")]
     NotText {
-        /// Bytes that are.
-        valid_up_to: usize,
+        /// What it is instead.
+        what: String,
     },
     /// A value that makes no sense.
     #[error("{ACTIVE_FILE}: {message}")]
@@ -240,7 +241,7 @@ impl Activation {
     /// # Errors
     /// With line and column, where the text has them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ActivationError> {
-        let text = std::str::from_utf8(bytes).map_err(|e| ActivationError::NotText { valid_up_to: e.valid_up_to() })?;
+        let text = text_of(bytes).map_err(|what| ActivationError::NotText { what: what.into_owned() })?;
         let file: ActiveFile<'_> = serde_json::from_str(text).map_err(|e| ActivationError::Syntax {
             line: e.line(),
             column: e.column(),
@@ -384,7 +385,19 @@ mod tests {
             assert_eq!(error.code(), code, "{text}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
-        assert_eq!(Activation::parse(b"\xff").unwrap_err().code(), "active-file-syntax");
+        for (bytes, part) in [
+            (&b"\xff"[..], "active.json: is not text in UTF-8: byte 0"),
+            (b"\xff\xfe{\0}\0", "active.json: is UTF-16 text (little-endian)"),
+            (b"{\0}\0", "active.json: is UTF-16 text (little-endian)"),
+            (b"\x1f\x8b\x08", "active.json: is gzip data"),
+        ] {
+            let error = Activation::parse(bytes).unwrap_err();
+            assert_eq!(error.code(), "active-file-syntax");
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        // A byte order mark is no part of the text, and moves no place.
+        let marked = Activation::parse("\u{feff}{\"policy\":\"x\",\n \"config\": {}}".as_bytes()).unwrap();
+        assert_eq!((marked.policy.config.as_str(), marked.policy.place), ("{}", (2, 12)));
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn host(
         let program = std::env::current_exe().map_err(|e| Failure("no-program", e.to_string()))?;
         options.judge = Some(Judge::new(program, [JUDGE.into()]));
     }
-    let host = PolicyHost::start(options).map_err(|e| Failure(e.code(), e.to_string()))?;
+    let host = PolicyHost::start(options).map_err(|e| Failure(e.code(), policy_host::text::chain(&e)))?;
     let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
     let policy = host.active().policy.clone();
     match &plugins {

@@ -13,7 +13,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
+use policy_host::text::{is_unsafe, shown};
 
 use exit_guard::ExitGuard;
 use failure::{FAILED, Failure, complain};
@@ -84,7 +86,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return tell_usage(&told),
+        Err(told) => return tell_usage(told),
     };
     let quiet = !matches!(cli.command, Command::Run(_));
     logs::to_stderr(cli.log.as_deref(), quiet);
@@ -127,13 +129,16 @@ impl Command {
 }
 
 /// Prints help, the version, or what is wrong with the command line.
-fn tell_usage(told: &clap::Error) -> ExitCode {
+fn tell_usage(mut told: clap::Error) -> ExitCode {
     if told.use_stderr() {
-        let plain = told.render().to_string();
-        // An argument may be the name of a file, which may hold anything.
-        match plain.contains(|c| policy_host::text::is_unsafe(c) && c != '\n') {
-            true => plain.trim_end().lines().for_each(|line| complain(&policy_host::text::shown(line))),
-            false => drop(told.print()),
+        escape_arguments(&mut told);
+        // Why a value does not do is text of its own, with the value in it.
+        let reason = std::error::Error::source(&told).map(ToString::to_string).unwrap_or_default();
+        if reason.contains(is_unsafe) {
+            let argument = told.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+            complain(&format!("error: invalid value for '{argument}': {}", shown(reason)));
+        } else {
+            let _ = told.print();
         }
         return ExitCode::from(2);
     }
@@ -143,5 +148,18 @@ fn tell_usage(told: &clap::Error) -> ExitCode {
             ExitCode::from(FAILED)
         }
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// An argument may be the name of a file, which may hold anything.
+fn escape_arguments(told: &mut clap::Error) {
+    let context: Vec<(ContextKind, ContextValue)> = told.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in context {
+        let escaped = match value {
+            ContextValue::String(text) => ContextValue::String(shown(text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.into_iter().map(shown).collect()),
+            _ => continue,
+        };
+        told.insert(kind, escaped);
     }
 }

@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use policy_host::text::json;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Happening, HappeningKind};
@@ -49,8 +50,9 @@ impl EventLog {
     /// When the writer fails; the log then ends in the middle.
     pub fn write(&mut self, cluster: &mut Cluster) -> io::Result<()> {
         for happening in cluster.take_happenings() {
-            serde_json::to_writer(&mut self.to, &line(cluster, &happening))?;
-            self.to.write_all(b"\n")?;
+            // Names of jobs and executors are a workload's: they may hold what a terminal acts on.
+            let text = json(serde_json::to_string(&line(cluster, &happening))? + "\n");
+            self.to.write_all(text.as_bytes())?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use hdrhistogram::Histogram;
 use policy_host::RecordingReceipt;
+use policy_host::text::shown;
 use serde::{Deserialize, Serialize};
 
 /// The summary of a run. Field names are public interface; fields may be added.
@@ -127,7 +128,9 @@ impl fmt::Display for Summary {
             )?;
         }
         for r in &self.refusals {
-            writeln!(f, "refused    at {} ms: {} [{}] {}", r.at_ms, r.file, r.code, r.message)?;
+            // The name of a file may hold anything: one refusal is one line.
+            let (file, message) = (shown(&r.file), shown(&r.message));
+            writeln!(f, "refused    at {} ms: {file} [{}] {message}", r.at_ms, r.code)?;
         }
         if let Some(r) = &self.recording {
             let not = match (r.rounds_missed, r.rounds_after_stop) {
@@ -135,7 +138,7 @@ impl fmt::Display for Summary {
                 (missed, 0) => format!(", {missed} missed: recording could not keep up"),
                 (missed, after) => format!(", {missed} missed, {after} after it had stopped ({})", r.stopped),
             };
-            writeln!(f, "recording  {}: {} rounds in {} bytes{not}", r.file, r.rounds, r.bytes)?;
+            writeln!(f, "recording  {}: {} rounds in {} bytes{not}", shown(&r.file), r.rounds, r.bytes)?;
         }
         Ok(())
     }

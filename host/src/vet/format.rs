@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use object::read::{Object, ObjectSection, ObjectSegment};
-use object::{Architecture, BinaryFormat, Endianness, ObjectKind};
+use object::{Architecture, BinaryFormat, Endianness, FileKind, ObjectKind};
 use policy_plugin_api::abi::manifest::{MANIFEST_BYTES, MANIFEST_SYMBOL, Manifest, ManifestInfo, ROOT_SYMBOL};
 
 use super::VetError;
@@ -11,17 +11,72 @@ use crate::text::chain;
 
 /// Checks everything that can be known without running the library.
 pub(super) fn examine(path: &Path, bytes: &[u8]) -> Result<ManifestInfo, VetError> {
-    let magic = object::FileKind::parse(bytes)
-        .map_err(|_| VetError::NotALibrary { path: path.to_owned(), reason: describe_start(bytes) })?;
+    let not_a_library = |reason: String| VetError::NotALibrary { path: path.to_owned(), reason };
+    let magic = match object::FileKind::parse(bytes) {
+        Ok(FileKind::Archive | FileKind::MachOFat32 | FileKind::MachOFat64) | Err(_) => {
+            return Err(not_a_library(describe(bytes)));
+        }
+        Ok(magic) => magic,
+    };
     let file = object::File::parse(bytes)
         .map_err(|e| VetError::Truncated { path: path.to_owned(), reason: format!("{magic:?}: {}", chain(&e)) })?;
     check_machine(path, &file)?;
-    if file.kind() != ObjectKind::Dynamic {
-        let reason = format!("it is of kind {:?}", file.kind());
-        return Err(VetError::NotALibrary { path: path.to_owned(), reason });
+    match file.kind() {
+        ObjectKind::Dynamic => {}
+        ObjectKind::Relocatable => {
+            return Err(not_a_library(format!("it is an object file (.o); {BUILD}{}", library_name())));
+        }
+        ObjectKind::Executable => return Err(not_a_library(format!("it is a program; {BUILD}{}", library_name()))),
+        ObjectKind::Core => return Err(not_a_library("it is what a crashed program left (a core dump)".to_owned())),
+        kind => return Err(not_a_library(format!("it is of kind {kind:?}; {BUILD}{}", library_name()))),
     }
     check_extents(path, &file, bytes.len() as u64)?;
-    manifest(path, &file)
+    match manifest(path, &file) {
+        Err(VetError::NoRootModule { .. }) if is_program(&file) => {
+            Err(not_a_library(format!("it is a program; {BUILD}{}", library_name())))
+        }
+        manifest => manifest,
+    }
+}
+
+/// What to do about a file that cargo or a linker made on the way to another.
+const BUILD: &str = "a plugin is a shared library: crate-type = [\"cdylib\"] under [lib] in Cargo.toml, and of what \
+                     `cargo build --release` leaves, the file target/release/";
+
+/// What the file is instead, and what to do.
+fn describe(bytes: &[u8]) -> String {
+    let Some(what) = super::what_is(bytes) else { return describe_start(bytes) };
+    match what {
+        _ if what.contains("librar") && !what.contains("script") && !what.contains("Mach-O") => {
+            format!("it is {what}; {BUILD}{}", library_name())
+        }
+        _ if what.contains("Mach-O") => format!("it is {what}; take out the part for this machine with lipo -thin"),
+        _ if what.contains("LFS") => format!("it is {what}; run git lfs pull"),
+        _ if what.ends_with("data") || what.ends_with("archive") => format!("it is {what}; unpack it first"),
+        _ => format!("it is {what}"),
+    }
+}
+
+/// A file name as cargo makes it.
+fn library_name() -> String {
+    format!("{}NAME{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+/// Whether a file that is laid out as a library is a program that can be placed anywhere (`DF_1_PIE`).
+fn is_program(file: &object::File<'_>) -> bool {
+    const DT_FLAGS_1: u64 = 0x6fff_fffb;
+    const DF_1_PIE: u64 = 0x0800_0000;
+    let Some(Ok(data)) = file.section_by_name(".dynamic").map(|section| section.data()) else { return false };
+    let word = if file.is_64() { 8 } else { 4 };
+    // The machine is this one: its own order of bytes.
+    let number = |bytes: &[u8]| match bytes {
+        [a, b, c, d] => u64::from(u32::from_ne_bytes([*a, *b, *c, *d])),
+        bytes => bytes.try_into().map_or(0, u64::from_ne_bytes),
+    };
+    data.chunks_exact(2 * word).any(|entry| {
+        let (tag, value) = entry.split_at(word);
+        number(tag) == DT_FLAGS_1 && number(value) & DF_1_PIE != 0
+    })
 }
 
 fn describe_start(bytes: &[u8]) -> String {
@@ -37,6 +92,18 @@ fn native_format() -> BinaryFormat {
         () if cfg!(target_os = "windows") => BinaryFormat::Pe,
         () if cfg!(target_vendor = "apple") => BinaryFormat::MachO,
         () => BinaryFormat::Elf,
+    }
+}
+
+/// Where files of a format are at home.
+fn system(format: BinaryFormat) -> &'static str {
+    match format {
+        BinaryFormat::Elf => "Linux and the like (ELF)",
+        BinaryFormat::Pe | BinaryFormat::Coff => "Windows (PE)",
+        BinaryFormat::MachO => "macOS (Mach-O)",
+        BinaryFormat::Wasm => "WebAssembly",
+        BinaryFormat::Xcoff => "AIX (XCOFF)",
+        _ => "another system",
     }
 }
 
@@ -63,8 +130,8 @@ fn check_machine(path: &Path, file: &object::File<'_>) -> Result<(), VetError> {
     }
     Err(VetError::WrongArchitecture {
         path: path.to_owned(),
-        found: format!("{:?} {:?} {:?}-endian", file.format(), file.architecture(), file.endianness()),
-        expected: format!("{:?} {} {native_endian:?}-endian", native_format(), std::env::consts::ARCH),
+        found: format!("{}, {:?}, {:?}-endian", system(file.format()), file.architecture(), file.endianness()),
+        expected: format!("{}, {}, {native_endian:?}-endian", system(native_format()), std::env::consts::ARCH),
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod format;
 mod private;
+mod sniff;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 
 pub use private::Unsafe;
 pub(crate) use private::{create_private, refuse_link};
+pub use sniff::{binary, text_of, what_is};
 pub use stage::{Digest, NotADigest, StagingDir};
 
 use crate::limits::MAX_LIBRARY_BYTES;

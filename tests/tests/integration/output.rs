@@ -226,7 +226,7 @@ fn a_plugin_that_ends_the_process_makes_no_success_of_it() {
         assert!(is_told(&err) && !csv.exists(), "{says}: {err}");
     }
 
-    sandbox.activate(r#"{"policy":"hostile-speech","config":{"says":"bind-exit","after":5}}"#);
+    sandbox.activate(r#"{"policy":"hostile-speech","config":{"says":"bind-exit","after":30}}"#);
     let endless = "synthetic:jobs=200000,rate=20,tasks=4,stages=1,duration=20ms,seed=1";
     let summary = sandbox.root().join("summary.json");
     let (code, _, err) = over(

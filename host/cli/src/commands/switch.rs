@@ -7,7 +7,7 @@ use clap::Args;
 use policy_host::activation::ACTIVE_FILE;
 use policy_host::receipt::{ClearRequest, Listed, REGISTRY_FILE, Receipt, StateDir, write_atomically};
 use policy_host::text::chain;
-use policy_host::vet::Digest;
+use policy_host::vet::{Digest, text_of};
 use serde_json::{Map, Value};
 
 use super::{quarantine, short};
@@ -85,13 +85,14 @@ impl Switch {
         let config = match &self.config {
             None => None,
             Some(text) => Some(
-                serde_json::from_str::<Value>(text)
+                serde_json::from_str::<Value>(text.strip_prefix('\u{feff}').unwrap_or(text))
                     .map_err(|e| Failure::because("invalid-config", "--config is not JSON", &e))?,
             ),
         };
-        let there =
-            std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-        let mut file = there.unwrap_or_default();
+        let there = std::fs::read(path).unwrap_or_default();
+        // A byte order mark is no reason to lose the rest of the file.
+        let mut file: Map<String, Value> =
+            text_of(&there).ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         if self.policy != "composite" {
             // They belong to that policy alone.
             file.remove("scores");

@@ -17,6 +17,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use policy_host::text::json_reason;
+use policy_host::vet;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -51,6 +52,7 @@ pub fn from_reader(
     name: &str,
     defaults: &ClusterDefaults,
 ) -> Result<Workload, WorkloadError> {
+    expect_text(&mut reader, name)?;
     let mut lines = Lines { name, number: 0, buffer: Vec::new() };
     let Some(first) = lines.next(&mut reader)? else {
         return Err(lines.malformed(1, EMPTY.to_owned()));
@@ -84,6 +86,7 @@ pub fn read_recorded(path: &Path) -> Result<Option<Recorded>, WorkloadError> {
 /// # Errors
 /// As [`read_recorded`].
 pub fn recorded_from_reader(mut reader: impl BufRead, name: &str) -> Result<Option<Recorded>, WorkloadError> {
+    expect_text(&mut reader, name)?;
     let mut lines = Lines { name, number: 0, buffer: Vec::new() };
     let Some(first) = lines.next(&mut reader)? else { return Ok(None) };
     let origin = serde_json::from_slice::<HeaderRow<'_>>(first).map_err(|e| refused(name, 1, &e))?.recorded;
@@ -121,6 +124,21 @@ pub fn to_writer(mut to: impl Write, workload: &Workload) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Passes over a byte order mark, and refuses what is no text by the name of what it is.
+pub(super) fn expect_text(reader: &mut impl BufRead, name: &str) -> Result<(), WorkloadError> {
+    let start = reader.fill_buf().map_err(|source| WorkloadError::Unreadable { file: name.into(), source })?;
+    if start.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+        return Ok(());
+    }
+    match vet::binary(start) {
+        Some(what) => Err(malformed(name, 0, 0, format!("is {what}, not text in UTF-8"))),
+        None => Ok(()),
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The lines of the file, numbered, each within the limit. Empty lines are allowed at the end only: in between, one
 /// would shift every line number in later messages.
@@ -210,7 +228,8 @@ pub fn read_cluster(path: &Path) -> Result<Header, WorkloadError> {
     let name = path.display().to_string();
     let unreadable = |source| WorkloadError::Unreadable { file: path.to_owned(), source };
     let mut text = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    expect_text(&mut file, &name)?;
     file.take(MAX_LINE_BYTES as u64).read_to_end(&mut text).map_err(unreadable)?;
     let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<&RawValue>();
     let header = match values.next() {

@@ -10,6 +10,7 @@
 //! Most pods come in the last fifth of 149 days: run it in virtual time. Data for research use; none of it is here.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use policy_host::text::chain;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::file::expect_text;
 use super::{ClusterDefaults, ExecutorSpec, Header, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
 
 #[derive(Deserialize)]
@@ -86,7 +88,8 @@ fn job(pod: PodRow, tenants: &mut Interner) -> Job {
 
 fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, WorkloadError> {
     let unreadable = |source| WorkloadError::Unreadable { file: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    expect_text(&mut file, &path.display().to_string())?;
     csv::Reader::from_reader(file).into_deserialize().collect::<Result<_, _>>().map_err(|e| {
         let line = e.position().map_or(0, csv::Position::line);
         match e.into_kind() {

@@ -29,6 +29,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use policy_host::vet::text_of;
 use policy_plugin_api::assemble::key_hash;
 
 use super::{ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
@@ -120,9 +121,13 @@ impl SwimOptions {
 /// # Errors
 /// When the file cannot be read, or a row is not one of the trace (with its line).
 pub fn read(path: &Path, options: &SwimOptions, defaults: &ClusterDefaults) -> Result<Workload, WorkloadError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| WorkloadError::Unreadable { file: path.to_owned(), source })?;
-    from_text(&text, &path.display().to_string(), options, defaults)
+    let name = path.display().to_string();
+    let bytes = fs::read(path).map_err(|source| WorkloadError::Unreadable { file: path.to_owned(), source })?;
+    let text = text_of(&bytes).map_err(|what| WorkloadError::Malformed {
+        place: Place { source: name.clone(), line: 0, column: 0 },
+        reason: what.into_owned(),
+    })?;
+    from_text(text, &name, options, defaults)
 }
 
 /// Reads a SWIM trace from its text; `name` stands for it in errors.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy_host::activation::ACTIVE_FILE;
-use policy_host::text::chain;
+use policy_host::text::json_reason;
+use policy_host::vet::text_of;
 use policy_host::{ActiveInfo, HostOptions, LaneKind, PolicyHost, TaskDistributionPolicy, concerns_us};
 use policy_sim::evaluate::Random;
 use serde_json::{Map, Value};
@@ -133,8 +134,9 @@ fn read(spec: &str) -> Result<Candidate, Failure> {
     let (text, place) = match spec.trim_start() {
         inline if inline.starts_with('{') => (inline.to_owned(), "--policy".to_owned()),
         name if name.ends_with(".json") || name.contains(std::path::MAIN_SEPARATOR) => {
-            let text = fs::read_to_string(name).map_err(|e| Failure::because("spec-unreadable", name, &e))?;
-            (text, name.to_owned())
+            let bytes = fs::read(name).map_err(|e| Failure::because("spec-unreadable", name, &e))?;
+            let not_text = |what| Failure::new("active-file-syntax", format!("{name}: {what}"));
+            (text_of(&bytes).map_err(not_text)?.to_owned(), name.to_owned())
         }
         name => (serde_json::json!({ "policy": name }).to_string(), "--policy".to_owned()),
     };
@@ -142,7 +144,7 @@ fn read(spec: &str) -> Result<Candidate, Failure> {
         Failure::new("active-file-syntax", format!("{place}:{line}:{column}: {reason}"))
     };
     let mut fields: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|e| refused(e.line(), e.column(), &chain(&e)))?;
+        serde_json::from_str(&text).map_err(|e| refused(e.line(), e.column(), &json_reason(&e)))?;
     let Some(policy) = fields.get("policy").and_then(Value::as_str).map(str::to_owned) else {
         return Err(refused(1, 1, "there is no \"policy\", or it is not text"));
     };

@@ -3,7 +3,10 @@
 
 use std::fmt::{Display, Write};
 
-/// Text as markup, for contents and for quoted attributes alike. Control characters that XML does not know are replaced.
+use policy_host::text::is_unsafe;
+
+/// Text as markup, for contents and for quoted attributes alike. Control characters, which XML does not know,
+/// and those that change the direction of writing are replaced.
 pub(super) fn text(value: impl Display) -> String {
     let value = value.to_string();
     let mut out = String::with_capacity(value.len());
@@ -15,7 +18,7 @@ pub(super) fn text(value: impl Display) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\t' | '\n' | '\r' => out.push(' '),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c if is_unsafe(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
