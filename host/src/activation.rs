@@ -1,5 +1,7 @@
 //! `active.json`: what an operator asks for. Read, checked and located here; carried out by the control task.
 
+use std::time::Duration;
+
 use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 use schemars::JsonSchema;
@@ -7,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::fallback::BuiltIn;
-use crate::limits::{MAX_FILTERS, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT};
+use crate::guard::Guard;
+use crate::limits::{
+    MAX_FILTERS, MAX_GUARD_COUNT, MAX_GUARD_WINDOW, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT,
+};
 use crate::text::json_reason;
 use crate::vet::text_of;
 
@@ -64,9 +69,32 @@ struct ActiveFile<'a> {
     #[serde(default)]
     #[schemars(range(min = 1, max = 60_000))]
     deadline_ms: Option<u64>,
+    /// What takes the policy out of service, besides an illegal answer, an error, a panic or a crash: those do at once.
+    #[serde(default)]
+    guard: Option<GuardEntry>,
     /// Candidates that see the same rounds without effect; what they would have done is in the receipt.
     #[serde(default, borrow)]
     shadow: Vec<ShadowEntry<'a>>,
+}
+
+/// How many faults of a kind take the policy out of service.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GuardEntry {
+    /// The missed deadline with this number within `window_s` takes the policy out of service; 1 for the first. 3 unless
+    /// told otherwise.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000))]
+    misses: Option<u32>,
+    /// The same for restarts of the policy's process. Accepted for a lane that runs policies in processes of their own;
+    /// this host has none, so it has no effect. 3 unless told otherwise.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000))]
+    restarts: Option<u32>,
+    /// How long a missed deadline or a restart counts, in seconds. 60 unless told otherwise.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 86_400))]
+    window_s: Option<u64>,
 }
 
 /// A filter of `active.json`.
@@ -155,6 +183,8 @@ pub struct Activation {
     pub lane: Option<LaneKind>,
     /// The deadline of a round in milliseconds; `None` for the host's default.
     pub deadline_ms: Option<u64>,
+    /// What takes the policy out of service.
+    pub guard: Guard,
 }
 
 /// Why an `active.json` was refused: what was active stays active.
@@ -264,6 +294,10 @@ impl Activation {
         if let Some(ms) = file.deadline_ms.filter(|ms| !(1..=most).contains(ms)) {
             return value(format!("deadline_ms is {ms}, allowed are 1 to {most}"));
         }
+        let guard = match check_guard(&file.guard.unwrap_or_default()) {
+            Ok(guard) => guard,
+            Err(message) => return value(message),
+        };
         let scores = |entries: &[ScoreEntry<'_>]| {
             entries.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect::<Vec<_>>()
         };
@@ -278,8 +312,31 @@ impl Activation {
             fallback: file.fallback,
             lane: file.lane,
             deadline_ms: file.deadline_ms,
+            guard,
         })
     }
+}
+
+fn check_guard(entry: &GuardEntry) -> Result<Guard, String> {
+    let within = |key: &str, asked: Option<u64>, default: u64, most: u64| match asked.unwrap_or(default) {
+        value if (1..=most).contains(&value) => Ok(value),
+        value => Err(format!("guard: {key} is {value}, allowed are 1 to {most}")),
+    };
+    let default = Guard::default();
+    let count = |key: &str, asked: Option<u32>, default: u32| {
+        let counted = within(key, asked.map(u64::from), default.into(), MAX_GUARD_COUNT.into())?;
+        Ok::<_, String>(u32::try_from(counted).unwrap_or(MAX_GUARD_COUNT))
+    };
+    Ok(Guard {
+        misses: count("misses", entry.misses, default.misses)?,
+        restarts: count("restarts", entry.restarts, default.restarts)?,
+        window: Duration::from_secs(within(
+            "window_s",
+            entry.window_s,
+            default.window.as_secs(),
+            MAX_GUARD_WINDOW.as_secs(),
+        )?),
+    })
 }
 
 fn check_scores(policy: &str, scores: &[ScoreEntry<'_>]) -> Result<(), String> {
@@ -353,6 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn the_guard_is_what_the_file_says_and_else_the_default() {
+        let guard = |text: &str| Activation::parse(text.as_bytes()).unwrap().guard;
+        let of = |misses, restarts, s| Guard { misses, restarts, window: Duration::from_secs(s) };
+        for (text, expected) in [
+            (r#"{"policy":"x"}"#, of(3, 3, 60)),
+            (r#"{"policy":"x","guard":{}}"#, of(3, 3, 60)),
+            (r#"{"policy":"x","guard":{"misses":1}}"#, of(1, 3, 60)),
+            (r#"{"policy":"x","guard":{"misses":5,"restarts":2,"window_s":600}}"#, of(5, 2, 600)),
+        ] {
+            assert_eq!(guard(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_broken_file_is_refused_with_its_place() {
         for (text, code, part) in [
             ("", "active-file-syntax", "active.json:1:0: EOF"),
@@ -361,6 +432,15 @@ mod tests {
             ("{\"policy\": \"x\", \"lane\": \"fast\"}", "active-file-syntax", "unknown variant `fast`"),
             ("{\"policy\": \"x\", \"fallback\": \"mine\"}", "active-file-syntax", "unknown variant `mine`"),
             ("{\"policy\": \"x\", \"deadline_ms\": 0}", "active-file-value", "allowed are 1 to 60000"),
+            (
+                r#"{"policy": "x", "guard": {"misses": 0}}"#,
+                "active-file-value",
+                "guard: misses is 0, allowed are 1 to 1000",
+            ),
+            (r#"{"policy": "x", "guard": {"restarts": 1001}}"#, "active-file-value", "guard: restarts is 1001"),
+            (r#"{"policy": "x", "guard": {"window_s": 86401}}"#, "active-file-value", "allowed are 1 to 86400"),
+            (r#"{"policy": "x", "guard": {"miss": 1}}"#, "active-file-syntax", "1:32: unknown field `miss`"),
+            (r#"{"policy": "x", "guard": 3}"#, "active-file-syntax", "invalid type"),
             (r#"{"policy": "composite"}"#, "active-file-value", "needs \"scores\""),
             (r#"{"policy": "x", "scores": [{"policy":"y"}]}"#, "active-file-value", "belong to the policy composite"),
             (
@@ -403,7 +483,7 @@ mod tests {
     #[test]
     fn the_schema_names_the_keys() {
         let schema = schema();
-        for key in ["policy", "config", "filters", "scores", "fallback", "lane", "deadline_ms"] {
+        for key in ["policy", "config", "filters", "scores", "fallback", "lane", "deadline_ms", "guard"] {
             assert!(schema["properties"][key].is_object(), "{key}: {schema}");
         }
         assert_eq!(schema["required"], serde_json::json!(["policy"]));

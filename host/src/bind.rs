@@ -10,9 +10,11 @@ use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
 
 use crate::event::EventKind;
+use crate::feedback::Batch;
 use crate::guard::Fault;
 use crate::host::{Outcome, Shared};
-use crate::lane::limited_view;
+use crate::lane::{Ran, limited_view};
+use crate::limits::MAX_LANES_TRIED;
 use crate::record::{Dump, GenerationOf, Taken};
 use crate::slot::Active;
 use crate::text::chain;
@@ -20,110 +22,202 @@ use crate::validate::{FallbackReason, Plan, Rejected, validate};
 
 pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     shared.rounds.fetch_add(1, Ordering::Relaxed);
-    let lineup = shared.slot.load();
-    let active = lineup.serving();
-    if active.closed.load(Ordering::Acquire) {
-        // Filters that are asked for are not in force: without them, nothing may be bound.
-        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
-        return Plan::empty(&round, &active.info, None);
-    }
-    let observations = shared.feedback.take();
-    if let (Some(shadows), Some(batch)) = (&active.shadows, &observations) {
-        shadows.observed(batch);
-    }
-    let begun = shared.recorder.as_ref().map(|_| Instant::now());
-    let ran = active.lane.run(&round, observations.clone(), active.info.deadline).await;
-    let took_us = begun.map_or(0, |at| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
-    let (fault, rejected) = match ran.answer {
-        Err(fault) => (fault, None),
-        Ok(proposal) => {
-            // Filters have decided if the policy has answered.
-            let limits = ran.limits.as_ref().and_then(Option::as_deref);
-            match validate(proposal, &round, limits, &active.info, None) {
-                Ok(plan) => {
-                    if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
-                        let _ = active.first_answer.set(Instant::now());
-                    }
-                    if let (Some(shadows), Some(rows)) = (&active.shadows, plan.proposal()) {
-                        shadows.saw(&round, ran.limits.as_ref().and_then(Option::as_ref), rows);
-                    }
-                    if let Some(recorder) = &shared.recorder {
-                        let generation = GenerationOf::new(active, true);
-                        let (limits, rows) = (ran.limits, plan.proposal().cloned());
-                        let (fault, rejected) = (None, None);
-                        recorder.round(Taken {
-                            round,
-                            generation,
-                            observations,
-                            limits,
-                            rows,
-                            rejected,
-                            fault,
-                            took_us,
-                        });
-                    }
-                    return plan;
-                }
-                Err(Rejected { violation, proposal }) => (Fault::of_violation(&violation), Some(Arc::new(proposal))),
+    let batch = shared.feedback.take();
+    let mut begun = Begun::new(shared, &round, &batch);
+    // Generations that could not take the round: none of their code has seen it, nor its observations.
+    let mut tried: Vec<u64> = Vec::new();
+    while tried.len() < MAX_LANES_TRIED {
+        let lineup = shared.slot.load();
+        let active = if tried.is_empty() { Some(lineup.serving()) } else { lineup.serving_beside(&tried) };
+        let Some(active) = active else { break };
+        if active.closed.load(Ordering::Acquire) {
+            // Filters that are asked for are not in force: without them, nothing may be bound.
+            shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+            begun.over();
+            return Plan::empty(&round, &active.info, None);
+        }
+        begun.asks(active);
+        match active.lane.run(&round, &batch).await {
+            Ran::NotTaken => tried.push(active.info.generation),
+            Ran::Answered { answer, limits } => {
+                let took_us = begun.over();
+                return Asked { shared, round: &round, active, batch: &batch, limits, took_us }.settle(answer).await;
             }
         }
-    };
-    let plan = fall_back(shared, &round, active, &fault, &ran.limits).await;
-    let generation = || GenerationOf::new(active, false);
-    let (rows, limits) = (|| plan.proposal().cloned(), || ran.limits.clone());
-    let taken = |fault: Fault| {
-        let (round, observations, rejected) = (Arc::clone(&round), observations.clone(), rejected.clone());
-        let (generation, limits, rows) = (generation(), limits(), rows());
-        Taken { round, generation, observations, limits, rows, rejected, fault: Some(fault), took_us }
-    };
-    if let Some(recorder) = &shared.recorder {
-        recorder.round(taken(fault.clone()));
     }
-    if fault.ejects() {
-        let dump = Dump(Box::new(taken(fault.clone())));
-        shared.post(Outcome::Ejected { generation: active.info.generation, fault, dump });
-    }
-    plan
+    let lineup = shared.slot.load();
+    let took_us = begun.over();
+    let asked = Asked { shared, round: &round, active: &lineup.active, batch: &batch, limits: None, took_us };
+    asked.fall_back(Fault::busy(), None).await
 }
 
-/// Binds the round with the compiled-in policy, within the limits that the filters set; a filter that did not decide
-/// lets nothing through.
-async fn fall_back(
-    shared: &Shared,
-    round: &Arc<Round>,
-    active: &Arc<Active>,
-    fault: &Fault,
-    limits: &Option<Option<Arc<Block>>>,
-) -> Plan {
-    if fault.ejects() {
-        active.suspended.store(true, Ordering::Release);
+/// A round that has begun. Dropped before it is over, its caller gave it up.
+struct Begun<'a> {
+    shared: &'a Shared,
+    round: &'a Arc<Round>,
+    batch: &'a Batch<'a>,
+    /// With a recording: since when, and who is asked.
+    recorded: Option<(Instant, Option<Arc<Active>>)>,
+    over: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn new(shared: &'a Shared, round: &'a Arc<Round>, batch: &'a Batch<'a>) -> Self {
+        let recorded = shared.recorder.as_ref().map(|_| (Instant::now(), None));
+        Self { shared, round, batch, recorded, over: false }
     }
-    shared.fallback_rounds.fetch_add(1, Ordering::Relaxed);
-    let (policy, generation) = (active.info.policy.clone(), active.info.generation);
-    let who = match &fault.part {
-        None => format!("policy {policy}"),
-        Some((kind, name)) => format!("{kind} {name} of {policy}"),
-    };
-    let message = format!("{who}, generation {generation}: {}", fault.message);
-    shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
-    let reason = Some(FallbackReason { code: fault.code, message });
-    let Some(limits) = limits else {
-        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
-        return Plan::empty(round, &active.info, reason);
-    };
-    let stages = round.stage_refs();
-    let view = limited_view(round, &stages, limits.as_deref());
-    let mut slots = Vec::new();
-    view.available_slots(&mut slots);
-    let rows = active.fallback.bind_tasks(&mut slots, &view).await;
-    let rows = rows.map(Proposal::from).map_err(|e| chain(&e));
-    let plan = rows.and_then(|rows| {
-        let plan = validate(rows, round, limits.as_deref(), &active.info, reason.clone());
-        plan.map_err(|rejected| chain(&rejected.violation))
-    });
-    plan.unwrap_or_else(|message| {
-        tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");
-        shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
-        Plan::empty(round, &active.info, reason)
-    })
+
+    fn asks(&mut self, active: &Arc<Active>) {
+        if let Some((_, asked)) = &mut self.recorded {
+            *asked = Some(Arc::clone(active));
+        }
+    }
+
+    /// There is an answer; returns how long that took, with a recording.
+    fn over(&mut self) -> u64 {
+        self.over = true;
+        self.took_us()
+    }
+
+    fn took_us(&self) -> u64 {
+        let since = self.recorded.as_ref().map(|(since, _)| since.elapsed());
+        since.map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        self.shared.dropped_rounds.fetch_add(1, Ordering::Relaxed);
+        // A policy may have learnt from it: a replay needs to know.
+        let took_us = self.took_us();
+        if let (Some(recorder), Some((_, Some(active)))) = (&self.shared.recorder, &self.recorded)
+            && self.batch.is_delivered()
+        {
+            recorder.round(Taken {
+                round: Arc::clone(self.round),
+                generation: GenerationOf::new(active, false),
+                observations: self.batch.block(),
+                limits: None,
+                rows: None,
+                rejected: None,
+                fault: Some(Fault::dropped()),
+                took_us,
+            });
+        }
+    }
+}
+
+/// A round that a generation was asked about, or that none could take.
+struct Asked<'a> {
+    shared: &'a Shared,
+    round: &'a Arc<Round>,
+    active: &'a Arc<Active>,
+    batch: &'a Batch<'a>,
+    /// `None` when the filters did not come to a decision.
+    limits: Option<Option<Arc<Block>>>,
+    took_us: u64,
+}
+
+impl Asked<'_> {
+    /// From an answer to a plan.
+    async fn settle(self, answer: Result<Proposal, Fault>) -> Plan {
+        let Self { shared, round, active, .. } = &self;
+        if let (Some(shadows), Some(batch)) = (&active.shadows, self.batch.seen()) {
+            shadows.observed(batch);
+        }
+        let proposal = match answer {
+            Err(fault) => return self.fall_back(fault, None).await,
+            Ok(proposal) => proposal,
+        };
+        // Filters have decided if the policy has answered.
+        let limits = self.limits.as_ref().and_then(Option::as_deref);
+        let plan = match validate(proposal, round, limits, &active.info, None) {
+            Err(Rejected { violation, proposal }) => {
+                return self.fall_back(Fault::of_violation(&violation), Some(Arc::new(proposal))).await;
+            }
+            Ok(plan) => plan,
+        };
+        if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
+            let _ = active.first_answer.set(Instant::now());
+        }
+        if let (Some(shadows), Some(rows)) = (&active.shadows, plan.proposal()) {
+            shadows.saw(round, self.limits.as_ref().and_then(Option::as_ref), rows);
+        }
+        if let Some(recorder) = &shared.recorder {
+            recorder.round(self.taken(None, None, &plan));
+        }
+        plan
+    }
+
+    /// Binds the round with the compiled-in policy, tells why, and takes the generation out of service if the fault is of
+    /// that kind.
+    async fn fall_back(self, fault: Fault, rejected: Option<Arc<Proposal>>) -> Plan {
+        let (shared, active) = (self.shared, self.active);
+        let plan = self.bind_otherwise(&fault).await;
+        if let Some(recorder) = &shared.recorder {
+            recorder.round(self.taken(Some(fault.clone()), rejected.clone(), &plan));
+        }
+        if fault.ejects() {
+            let dump = Dump(Box::new(self.taken(Some(fault.clone()), rejected, &plan)));
+            let generation = active.info.generation;
+            if !shared.post(Outcome::Ejected { generation, fault: fault.clone(), dump }) {
+                // The control task finds it in the lane, without the dump.
+                active.lane.report(fault);
+            }
+        }
+        plan
+    }
+
+    fn taken(&self, fault: Option<Fault>, rejected: Option<Arc<Proposal>>, plan: &Plan) -> Taken {
+        Taken {
+            round: Arc::clone(self.round),
+            generation: GenerationOf::new(self.active, fault.is_none()),
+            observations: self.batch.seen().cloned(),
+            limits: self.limits.clone(),
+            rows: plan.proposal().cloned(),
+            rejected,
+            fault,
+            took_us: self.took_us,
+        }
+    }
+
+    /// Binds within the limits that the filters set; a filter that did not decide lets nothing through.
+    async fn bind_otherwise(&self, fault: &Fault) -> Plan {
+        let Self { shared, round, active, .. } = self;
+        if fault.ejects() {
+            active.suspended.store(true, Ordering::Release);
+        }
+        shared.fallback_rounds.fetch_add(1, Ordering::Relaxed);
+        let (policy, generation) = (active.info.policy.clone(), active.info.generation);
+        let who = match &fault.part {
+            None => format!("policy {policy}"),
+            Some((kind, name)) => format!("{kind} {name} of {policy}"),
+        };
+        let message = format!("{who}, generation {generation}: {}", fault.message);
+        shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
+        let reason = Some(FallbackReason { code: fault.code, message });
+        let open = || active.info.filters.is_empty().then_some(None);
+        let Some(limits) = self.limits.clone().or_else(open) else {
+            shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+            return Plan::empty(round, &active.info, reason);
+        };
+        let stages = round.stage_refs();
+        let view = limited_view(round, &stages, limits.as_deref());
+        let mut slots = Vec::new();
+        view.available_slots(&mut slots);
+        let rows = active.fallback.bind_tasks(&mut slots, &view).await;
+        let rows = rows.map(Proposal::from).map_err(|e| chain(&e));
+        let plan = rows.and_then(|rows| {
+            let plan = validate(rows, round, limits.as_deref(), &active.info, reason.clone());
+            plan.map_err(|rejected| chain(&rejected.violation))
+        });
+        plan.unwrap_or_else(|message| {
+            tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");
+            shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
+            Plan::empty(round, &active.info, reason)
+        })
+    }
 }

@@ -150,6 +150,25 @@ pub enum EventKind {
         /// Policy, generation, violation or panic message.
         message: String,
     },
+    /// A call missed its deadline. If that does not take the generation out of service, the standby answers until the
+    /// call returns, or, after one more deadline, another instance of the same generation does.
+    MissedDeadline {
+        /// The policy.
+        policy: String,
+        /// Its generation.
+        generation: u64,
+        /// Which it is of how many, or that it does not count and why.
+        message: String,
+    },
+    /// A generation that missed a deadline answers again.
+    Resumed {
+        /// The policy.
+        policy: String,
+        /// Its generation.
+        generation: u64,
+        /// Whether its call returned, or another instance has taken its place.
+        message: String,
+    },
     /// A library is out of service until an operator names it again.
     Quarantined {
         /// Its content; empty for a policy of the embedder's own.
@@ -223,6 +242,10 @@ impl EventKind {
             Self::FallbackRound { policy, generation, code, message } => {
                 tracing::error!(policy, generation, code, "fallback round: {message}");
             }
+            Self::MissedDeadline { policy, generation, message } => {
+                tracing::warn!(policy, generation, "missed deadline: {message}");
+            }
+            Self::Resumed { policy, generation, message } => tracing::warn!(policy, generation, "resumed: {message}"),
             Self::Quarantined { sha256, file, code } => {
                 tracing::error!(sha256, file = shown(file), code, "library quarantined");
             }

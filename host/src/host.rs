@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
-use policy_plugin_api::observe::{self, Observation};
+use policy_plugin_api::observe::Observation;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::activation::{Activation, LaneKind};
@@ -15,11 +14,11 @@ use crate::bind;
 use crate::control::{Control, Message};
 use crate::event::{Event, EventKind};
 use crate::fallback::{BuiltIn, TaskDistributionPolicy};
+use crate::feedback::Feedback;
 use crate::guard::Fault;
 use crate::judge::Judge;
-use crate::limits::{
-    ADMISSION_DEADLINE, EVENTS_KEPT, INBOX_MESSAGES, MAX_OBSERVATIONS, RESCAN_INTERVAL, ROUND_DEADLINE,
-};
+use crate::lane::Nudge;
+use crate::limits::{ADMISSION_DEADLINE, EVENTS_KEPT, INBOX_MESSAGES, RESCAN_INTERVAL, ROUND_DEADLINE};
 use crate::receipt::{ClearRequest, Listed, Quarantined, Receipt, StateDir};
 use crate::record::{Dump, RecordOptions, Recorder, RecordingReceipt};
 use crate::slot::{ActiveInfo, Slot};
@@ -202,17 +201,33 @@ pub(crate) struct Shared {
     pub(crate) rounds: AtomicU64,
     pub(crate) fallback_rounds: AtomicU64,
     pub(crate) empty_rounds: AtomicU64,
+    /// Rounds whose caller dropped its `bind` before it had an answer.
+    pub(crate) dropped_rounds: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) receipt: Mutex<Receipt>,
     pub(crate) listed: Mutex<Vec<Listed>>,
 }
 
 impl Shared {
-    /// Posts to the control task; never waits.
-    pub(crate) fn post(&self, outcome: Outcome) {
-        if self.inbox.try_send(Message::Outcome(outcome)).is_err() {
+    /// Posts to the control task; never waits. `false` when the inbox is full.
+    pub(crate) fn post(&self, outcome: Outcome) -> bool {
+        let posted = self.inbox.try_send(Message::Outcome(outcome)).is_ok();
+        if !posted {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        posted
+    }
+
+    /// What lanes tell the control task with: that there is something to look at. With a full inbox it looks anyway, once
+    /// it has read that.
+    pub(crate) fn nudge(inbox: &mpsc::Sender<Message>) -> Nudge {
+        // Lanes belong to what `Shared` holds: they must not keep the inbox open.
+        let inbox = inbox.downgrade();
+        Arc::new(move || {
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.try_send(Message::Look);
+            }
+        })
     }
 
     /// Tells listeners and the log.
@@ -225,42 +240,6 @@ impl Shared {
         event.kind.trace();
         // Nobody listening is fine.
         let _ = self.events.send(Arc::new(event));
-    }
-}
-
-/// Observations on their way to the next round.
-#[derive(Debug, Default)]
-pub(crate) struct Feedback {
-    waiting: Mutex<Vec<Observation>>,
-    any: std::sync::atomic::AtomicBool,
-}
-
-impl Feedback {
-    /// Adds a batch; returns how many old ones had to go.
-    fn add(&self, batch: Vec<Observation>) -> usize {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.is_empty() {
-            *waiting = batch;
-        } else {
-            waiting.extend(batch);
-        }
-        let over = waiting.len().saturating_sub(MAX_OBSERVATIONS);
-        waiting.drain(..over);
-        self.any.store(!waiting.is_empty(), Ordering::Release);
-        over
-    }
-
-    /// Takes what waits; costs one load when nothing does.
-    pub(crate) fn take(&self) -> Option<Arc<Block>> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
-        }
-        let batch = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            self.any.store(false, Ordering::Release);
-            std::mem::take(&mut *waiting)
-        };
-        (!batch.is_empty()).then(|| Arc::new(observe::encode(&batch)))
     }
 }
 
@@ -285,12 +264,12 @@ impl PolicyHost {
         if let Some(path) = options.plugins.as_ref().filter(|p| p.exists() && !p.is_dir()) {
             return Err(StartError::NotADirectory { path: path.clone() });
         }
-        let initial = Arc::new(Control::initial(&options)?);
         let recorder = options.record.as_ref().map(|record| {
             let path = record.file.clone();
             Recorder::start(record).map_err(|source| StartError::Recording { path, source })
         });
         let (inbox, messages) = mpsc::channel(INBOX_MESSAGES);
+        let initial = Arc::new(Control::initial(&options, Shared::nudge(&inbox))?);
         let (events, first_listener) = broadcast::channel(EVENTS_KEPT);
         let shared = Arc::new(Shared {
             slot: Slot::new(initial),
@@ -302,6 +281,7 @@ impl PolicyHost {
             rounds: AtomicU64::new(0),
             fallback_rounds: AtomicU64::new(0),
             empty_rounds: AtomicU64::new(0),
+            dropped_rounds: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             receipt: Mutex::default(),
             listed: Mutex::default(),
@@ -324,8 +304,13 @@ impl PolicyHost {
     /// One source of rounds a host: policies remember executors by their lasting numbers
     /// ([`ExecutorUid`](policy_plugin_api::ExecutorUid)), which must mean the same executor in every round.
     ///
+    /// Drop the future to give a round up: it is not counted as answered, and observations that no policy has seen yet go
+    /// to the next round. In the `thread` lane the call that it asked for may run on until its deadline; after that it is
+    /// a missed deadline like any other. Rounds asked at the same time are put to the policy one after the other.
+    ///
     /// # Panics
-    /// In the `thread` lane, outside a tokio runtime with time enabled.
+    /// Outside a tokio runtime with time enabled: in the `thread` lane; in the `inline` lane, where a round finds the
+    /// policy busy with another, or is not answered at once.
     pub async fn bind(&self, round: Arc<Round>) -> Plan {
         bind::bind(&self.shared, round).await
     }
@@ -336,7 +321,7 @@ impl PolicyHost {
     pub fn wants_observations(&self) -> bool {
         let lineup = self.shared.slot.load();
         let serving = lineup.serving();
-        self.shared.recorder.is_some() || serving.shadows.is_some() || serving.lane.pipeline().observes()
+        self.shared.recorder.is_some() || serving.shadows.is_some() || serving.lane.observes()
     }
 
     /// Reports what happened to earlier bindings: delivered to the policy in service before its next round; dropped
@@ -371,9 +356,11 @@ impl PolicyHost {
         receipt.fallback_rounds = self.shared.fallback_rounds.load(Ordering::Relaxed);
         receipt.recording = self.recording();
         receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
+        receipt.dropped_rounds = self.shared.dropped_rounds.load(Ordering::Relaxed);
         let lineup = self.shared.slot.load();
         if let Some(active) = receipt.active.as_mut().filter(|a| a.generation == lineup.active.info.generation) {
             active.rounds_answered = lineup.active.rounds.load(Ordering::Relaxed);
+            active.fill_calls(&lineup.active, &lineup);
             if let Some(shadows) = &lineup.active.shadows {
                 (active.shadow, active.shadow_rounds_skipped) = shadows.receipts();
             }
@@ -391,7 +378,9 @@ impl PolicyHost {
     /// go on, unrecorded. Without it, a host that is dropped closes its file in the background.
     pub async fn finish_recording(&self) -> Option<RecordingReceipt> {
         let recorder = self.shared.recorder.as_ref()?;
-        Some(recorder.finish(self.shared.feedback.take()).await)
+        let rest = self.shared.feedback.take();
+        rest.delivered();
+        Some(recorder.finish(rest.block()).await)
     }
 
     /// Every policy found in the plugin directory, with its state.

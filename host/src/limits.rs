@@ -9,8 +9,9 @@ pub const MAX_ACTIVE_FILE_BYTES: u64 = 1024 * 1024;
 /// Distinct libraries mapped in the life of the process; code is never unloaded. Reached: further libraries are refused
 /// with `too-many-libraries` until the host is restarted.
 pub const MAX_LIBRARIES: usize = 256;
-/// Threads written off (stuck in plugin code) that may exist at one time. Reached: activations of loaded policies in
-/// the `thread` lane are refused with `too-many-stuck-threads`.
+/// Threads that were written off and are still in plugin code, at one time, over all hosts of the process. Reached:
+/// activations of loaded policies in the `thread` lane are refused with `too-many-stuck-threads`, and an instance whose
+/// thread is written off gets no successor: its generation is taken out of service.
 pub const MAX_STUCK_THREADS: usize = 16;
 /// Files looked at in one plugin directory. Further ones are ignored, with a warning.
 pub const MAX_PLUGIN_FILES: usize = 1_024;
@@ -76,8 +77,29 @@ pub const ROUND_DEADLINE: Duration = Duration::from_millis(50);
 /// Longest deadline that `active.json` may ask for.
 pub const MAX_ROUND_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a round may wait for its policy's thread to pick it up, on top of the deadline, which counts from then:
-/// a machine that is busy elsewhere is not the policy's fault.
+/// a machine that is busy elsewhere is not the policy's fault. Reached: the round goes to the standby, and nothing counts.
 pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
+/// Missed deadlines in [`GUARD_WINDOW`] with which a generation is taken out of service, unless `"guard"` in
+/// `active.json` says otherwise.
+pub const GUARD_MISSES: u32 = 3;
+/// The same for restarts of a worker process, of which no lane has one yet.
+pub const GUARD_RESTARTS: u32 = 3;
+/// How long a missed deadline counts, unless told otherwise.
+pub const GUARD_WINDOW: Duration = Duration::from_secs(60);
+/// Largest `misses` and `restarts` that `active.json` may ask for.
+pub const MAX_GUARD_COUNT: u32 = 1_000;
+/// Largest `window_s` that `active.json` may ask for.
+pub const MAX_GUARD_WINDOW: Duration = Duration::from_secs(86_400);
+/// How often the deadline of one call begins anew because this process was itself held up for longer than the deadline.
+/// Reached: the round falls back, and the miss does not count.
+pub const DEADLINE_RENEWALS: u32 = 3;
+/// How long a policy may take to export its state for its successor. Reached: the successor starts cold. Rounds that come
+/// meanwhile wait for their deadline, and then go to the standby.
+pub const HAND_OVER_LIMIT: Duration = Duration::from_secs(1);
+/// Generations that one round is put to, while those before were in calls that are late. Reached: the fallback binds it.
+pub const MAX_LANES_TRIED: usize = 4;
+/// What happened in one lane and was not told yet. More: the oldest is lost; nothing depends on it.
+pub const LANE_NEWS: usize = 64;
 /// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core, and
 /// when the last answer came in that time: the task that asks does nothing else meanwhile, as in the `inline` lane.
 pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(100);

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lane::CallCounts;
 use crate::record::RecordingReceipt;
+use crate::slot::{Active, Lineup};
 use crate::text;
 use crate::vet::create_private;
 
@@ -53,11 +55,13 @@ pub struct Receipt {
     pub fallback_rounds: u64,
     /// Rounds in which a failed filter let nothing through, or that were lost to a late answer; none of them ran a task.
     pub empty_rounds: u64,
+    /// Rounds whose caller dropped its `bind` before it had an answer: nobody's fault, and answered by nobody.
+    pub dropped_rounds: u64,
     /// Libraries that are mapped but no longer answer.
     pub retired_libraries: u64,
     /// Libraries mapped in the life of the process.
     pub mapped_libraries: u64,
-    /// Threads stuck in plugin code, written off.
+    /// Threads that were written off and are still in plugin code, over all hosts of the process.
     pub stuck_threads: u64,
     /// Outcomes and observations that were dropped because nobody took them in time.
     pub dropped_messages: u64,
@@ -104,6 +108,18 @@ pub struct ActiveReceipt {
     pub fallback: String,
     /// The deadline of a round.
     pub deadline_ms: u64,
+    /// What takes it out of service.
+    pub guard: GuardReceipt,
+    /// Deadlines that it missed and that count. Those of a process that was itself held up do not.
+    pub missed_deadlines: u64,
+    /// Those of them that count now.
+    pub missed_in_window: u64,
+    /// Late calls that returned, after which it answered again.
+    pub late_calls_returned: u64,
+    /// Instances of it that were written off with their threads.
+    pub instances_written_off: u64,
+    /// Who answers while one of its calls is late: a policy's name; empty while it answers itself.
+    pub stands_in: String,
     /// Why it is active.
     pub cause: String,
     /// SHA-256 of the `active.json` that asked for it; empty when none did.
@@ -112,6 +128,31 @@ pub struct ActiveReceipt {
     pub file_deleted: bool,
     /// The code for which its file was refused since: the bytes that answer are those admitted before. Empty otherwise.
     pub file_refused: String,
+}
+
+/// What takes a generation out of service, besides the faults that do so at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GuardReceipt {
+    /// The missed deadline with this number in the window does.
+    pub misses: u32,
+    /// The same for restarts of a process of its own.
+    pub restarts: u32,
+    /// How long each of them counts.
+    pub window_s: u64,
+}
+
+impl ActiveReceipt {
+    /// What its calls have come to, as of now.
+    pub(crate) fn fill_calls(&mut self, active: &Active, lineup: &Lineup) {
+        let counts = active.lane.counts(std::time::Instant::now());
+        let CallCounts { missed, missed_in_window, returned, written_off } = counts;
+        (self.missed_deadlines, self.missed_in_window) = (missed, missed_in_window);
+        (self.late_calls_returned, self.instances_written_off) = (returned, written_off);
+        let serving = lineup.serving();
+        let is_held_up = active.lane.is_held_up() && serving.info.generation != active.info.generation;
+        self.stands_in = if is_held_up { serving.info.policy.clone() } else { String::new() };
+    }
 }
 
 /// A filter or score beside the policy.

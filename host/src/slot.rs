@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use policy_plugin_api::DistributionPolicy;
 
 use crate::activation::LaneKind;
+use crate::admit::Recipe;
 use crate::event::Cause;
 use crate::fallback::BuiltIn;
+use crate::guard::Guard;
 use crate::lane::Lane;
 use crate::receipt::PartReceipt;
 use crate::shadow::Shadows;
@@ -31,6 +33,8 @@ pub struct ActiveInfo {
     pub lane: LaneKind,
     /// The deadline of a round.
     pub deadline: Duration,
+    /// What takes it out of service.
+    pub guard: Guard,
     /// The filters before it.
     pub filters: Vec<PartInfo>,
     /// The scores that `composite` asks, with their weights.
@@ -132,11 +136,20 @@ pub(crate) struct Active {
     pub(crate) closed: AtomicBool,
     /// Set by the first fault that ejects: from then on the standby answers, before the control task has even heard.
     pub(crate) suspended: AtomicBool,
+    /// Set once the control task has made that official.
+    pub(crate) ejected: AtomicBool,
+    /// What makes its instance again; `None` for what the host started with.
+    pub(crate) recipe: Option<Recipe>,
 }
 
 impl Active {
     pub(crate) fn is_suspended(&self) -> bool {
         self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Whether a round that starts now should be put to it.
+    fn takes_rounds(&self) -> bool {
+        !self.is_suspended() && !self.lane.is_held_up()
     }
 }
 
@@ -152,9 +165,32 @@ pub(crate) struct Lineup {
 }
 
 impl Lineup {
-    /// The generation that answers a round starting now.
+    /// The generation that answers a round starting now: the first that is in service and in no call that is late.
     pub(crate) fn serving(&self) -> &Arc<Active> {
+        [&self.active, &self.standby].into_iter().find(|a| a.takes_rounds()).unwrap_or(&self.initial)
+    }
+
+    /// As [`Lineup::serving`], for a round that those of `tried` could not take.
+    pub(crate) fn serving_beside(&self, tried: &[u64]) -> Option<&Arc<Active>> {
+        let untried = |a: &&Arc<Active>| !tried.contains(&a.info.generation);
+        let first = [&self.active, &self.standby].into_iter().filter(|a| a.takes_rounds()).find(untried);
+        first.or(Some(&self.initial).filter(untried))
+    }
+
+    /// The generation that answers but for calls that are late: the first that is in service.
+    pub(crate) fn in_service(&self) -> &Arc<Active> {
         [&self.active, &self.standby].into_iter().find(|a| !a.is_suspended()).unwrap_or(&self.initial)
+    }
+
+    /// Each of them once.
+    pub(crate) fn all(&self) -> Vec<Arc<Active>> {
+        let mut all = vec![Arc::clone(&self.active)];
+        for a in [&self.standby, &self.initial] {
+            if !all.iter().any(|other| Arc::ptr_eq(other, a)) {
+                all.push(Arc::clone(a));
+            }
+        }
+        all
     }
 }
 
@@ -191,7 +227,7 @@ impl Slot {
     /// Formalises what rounds do already once the active generation is suspended. Control task only.
     pub(crate) fn roll_back(&self) -> (Arc<Active>, Vec<Arc<Active>>) {
         let old = self.lineup.load_full();
-        let serving = Arc::clone(old.serving());
+        let serving = Arc::clone(old.in_service());
         let left = self.store(&old, Arc::clone(&serving), Arc::clone(&old.initial));
         (serving, left)
     }

@@ -10,8 +10,10 @@ use crate::activation::{LaneKind, Wanted};
 use crate::admit::{self, AdmitError, Origin, Recipe};
 use crate::event::Cause;
 use crate::fallback::BuiltIn;
+use crate::guard::Guard;
 use crate::host::{Outcome, Shared};
-use crate::lane::{Lane, Pipeline};
+use crate::lane::{Handed, Lane, NoState, Pipeline};
+use crate::limits::HAND_OVER_LIMIT;
 use crate::load::Loaded;
 use crate::shadow::{Shadow, Shadows};
 use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
@@ -21,7 +23,16 @@ use crate::text::chain;
 #[derive(Debug)]
 pub(crate) struct Constructed {
     pub(super) generation: u64,
-    pub(super) result: Result<Arc<Active>, AdmitError>,
+    pub(super) result: Result<Made, AdmitError>,
+}
+
+/// A generation that could be put in service.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) active: Arc<Active>,
+    /// What its predecessor handed over. As long as it is kept, the predecessor answers no round, so that nothing is
+    /// learnt there that would be lost.
+    pub(super) handed: Option<Handed>,
 }
 
 /// Everything that a construction needs, away from the control task.
@@ -29,6 +40,7 @@ pub(super) struct Construction {
     pub(super) recipe: Recipe,
     pub(super) lane: LaneKind,
     pub(super) deadline: Duration,
+    pub(super) guard: Guard,
     pub(super) fallback: BuiltIn,
     pub(super) cause: Cause,
     pub(super) caused_at: Instant,
@@ -39,22 +51,24 @@ pub(super) struct Construction {
 }
 
 impl Construction {
-    /// Constructs, rehearses, hands over state. Runs plugin code.
-    pub(super) fn carry_out(self) -> Result<Arc<Active>, AdmitError> {
+    /// Constructs, rehearses, hands over state: that last, because rounds wait from then on. Runs plugin code.
+    pub(super) fn carry_out(self) -> Result<Made, AdmitError> {
         let name = self.recipe.policy.0.name.clone();
         let generation = self.recipe.generation;
         let note = |shared: &Arc<Shared>| {
             let (shared, policy) = (Arc::clone(shared), name.clone());
-            move |message: String| shared.post(Outcome::Note { policy: policy.clone(), generation, message })
+            move |message: String| {
+                shared.post(Outcome::Note { policy: policy.clone(), generation, message });
+            }
         };
         admit::rehearse_once(&self.recipe, note(&self.shared))?;
-        let pipeline = Arc::new(admit::construct(&self.recipe, note(&self.shared))?);
-        self.hand_over(&name, &pipeline, note(&self.shared));
+        let pipeline = admit::construct(&self.recipe, note(&self.shared))?;
         let shadows = self.shadows(&note(&self.shared))?;
-        let thread = format!("policy-{generation}");
-        let lane = Lane::new(self.lane, pipeline, &thread)
+        let handed = self.hand_over(&name, &pipeline, note(&self.shared));
+        let (thread, nudge) = (format!("policy-{generation}"), Shared::nudge(&self.shared.inbox));
+        let lane = Lane::new(self.lane, pipeline, &thread, self.deadline, self.guard, nudge)
             .map_err(|source| AdmitError::Thread { name: name.clone(), source })?;
-        Ok(Arc::new(Active {
+        let active = Arc::new(Active {
             info: Arc::new(self.info(name)),
             lane,
             fallback: default_instance(self.fallback),
@@ -64,7 +78,10 @@ impl Construction {
             shadows,
             closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
-        }))
+            ejected: AtomicBool::new(false),
+            recipe: Some(self.recipe),
+        });
+        Ok(Made { active, handed })
     }
 
     /// Constructs and rehearses the shadows, and starts their thread.
@@ -82,20 +99,29 @@ impl Construction {
         Shadows::start(shadows).map(Some).map_err(|source| AdmitError::Thread { name, source })
     }
 
-    fn hand_over(&self, name: &str, pipeline: &Pipeline, note: impl Fn(String)) {
+    /// Takes over what the predecessor has learnt, after the last round that it answers.
+    fn hand_over(&self, name: &str, pipeline: &Pipeline, note: impl Fn(String)) -> Option<Handed> {
         let from = &self.predecessor;
         if from.info.policy != *name || from.is_suspended() {
-            return;
+            return None;
         }
-        match from.lane.pipeline().export_state() {
+        let mut handed = match from.lane.hand_over(HAND_OVER_LIMIT) {
+            Ok(handed) => handed,
+            Err(none) => {
+                note(format!("starts cold: its predecessor hands over no state: {}", chain(&none)));
+                return if let NoState::TooSlow(_, handed) = none { Some(handed) } else { None };
+            }
+        };
+        match handed.take_state() {
             Ok(None) => {}
             Ok(Some(state)) => {
                 if let Err(refusal) = pipeline.import_state(&state) {
-                    note(format!("starts cold: it does not take over its predecessor's state: {refusal}"));
+                    note(format!("starts cold: it does not take over its predecessor's state: {}", chain(&refusal)));
                 }
             }
             Err(fault) => note(format!("starts cold: its predecessor hands over no state: {}", chain(&fault))),
         }
+        Some(handed)
     }
 
     fn info(&self, policy: String) -> ActiveInfo {
@@ -111,6 +137,7 @@ impl Construction {
             sha256,
             lane: self.lane,
             deadline: self.deadline,
+            guard: self.guard,
             fallback: self.fallback,
             since: SystemTime::now(),
             cause: self.cause,

@@ -15,8 +15,8 @@ use crate::lane::stuck_threads;
 use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
 use crate::load::mapped_libraries;
 use crate::receipt::{
-    ActiveReceipt, CLEAR_FILE, DumpReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange, QUARANTINE_FILE,
-    Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    ActiveReceipt, CLEAR_FILE, DumpReceipt, GuardReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange,
+    QUARANTINE_FILE, Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
 use crate::record::Recorder;
 use crate::shadow::Shadows;
@@ -312,7 +312,7 @@ impl Control {
         if let Some(active) = &books.proved {
             let info = &active.info;
             let (shadow, shadow_rounds_skipped) = active.shadows.as_ref().map(Shadows::receipts).unwrap_or_default();
-            books.receipt.active = Some(ActiveReceipt {
+            let mut receipt = ActiveReceipt {
                 shadow,
                 shadow_rounds_skipped,
                 policy: info.policy.clone(),
@@ -331,7 +331,15 @@ impl Control {
                 active_file_sha256: books.active_file_sha256.clone(),
                 file_deleted: !info.sha256.is_empty() && !registry.has_file(&info.sha256),
                 file_refused: registry.refused_since(&info.sha256).unwrap_or_default().to_owned(),
-            });
+                guard: GuardReceipt {
+                    misses: info.guard.misses,
+                    restarts: info.guard.restarts,
+                    window_s: info.guard.window.as_secs(),
+                },
+                ..ActiveReceipt::default()
+            };
+            receipt.fill_calls(active, &lineup);
+            books.receipt.active = Some(receipt);
         }
         let in_use: std::collections::BTreeSet<&str> = std::iter::once(lineup.active.info.sha256.as_str())
             .chain(lineup.active.info.all_parts().map(|part| part.sha256.as_str()))
@@ -342,6 +350,7 @@ impl Control {
         books.receipt.retired_libraries = mapped.saturating_sub(in_use.len() as u64);
         books.receipt.fallback_rounds = self.shared.fallback_rounds.load(Ordering::Relaxed);
         books.receipt.empty_rounds = self.shared.empty_rounds.load(Ordering::Relaxed);
+        books.receipt.dropped_rounds = self.shared.dropped_rounds.load(Ordering::Relaxed);
         books.receipt.dropped_messages = self.shared.dropped.load(Ordering::Relaxed);
         books.receipt.stuck_threads = stuck_threads() as u64;
         books.receipt.recording = self.shared.recorder.as_ref().map(Recorder::receipt);

@@ -10,13 +10,14 @@ use super::Control;
 use crate::activation::LaneKind;
 use crate::event::Cause;
 use crate::fallback::{BuiltIn, TaskDistributionPolicy};
+use crate::guard::Guard;
 use crate::host::{HostOptions, StartError};
-use crate::lane::{Lane, Pipeline, PolicyInstance};
+use crate::lane::{Lane, Nudge, Pipeline, PolicyInstance};
 use crate::slot::{Active, ActiveInfo};
 
 impl Control {
     /// The first generation.
-    pub(crate) fn initial(options: &HostOptions) -> Result<Active, StartError> {
+    pub(crate) fn initial(options: &HostOptions, nudge: Nudge) -> Result<Active, StartError> {
         let (policy, name, library, observes) = match &options.policy {
             TaskDistributionPolicy::Custom(policy) => (Arc::clone(policy), "custom".to_owned(), "(embedder)", true),
             TaskDistributionPolicy::Bias => built_in(BuiltIn::Bias),
@@ -34,6 +35,7 @@ impl Control {
             // Linked in by the embedder: it knows what it does.
             lane: LaneKind::Inline,
             deadline: options.deadline,
+            guard: Guard::default(),
             filters: Vec::new(),
             scores: Vec::new(),
             shadows: Vec::new(),
@@ -46,7 +48,7 @@ impl Control {
             policy: name,
         };
         Ok(Active {
-            lane: Lane::new(info.lane, Arc::new(pipeline), "policy-initial")?,
+            lane: Lane::new(info.lane, pipeline, "policy-initial", info.deadline, info.guard, nudge)?,
             info: Arc::new(info),
             fallback: default_instance(fallback),
             caused_at: Instant::now(),
@@ -55,6 +57,8 @@ impl Control {
             shadows: None,
             closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
+            ejected: AtomicBool::new(false),
+            recipe: None,
         })
     }
 }

@@ -8,6 +8,7 @@ mod construction;
 mod dump;
 mod files;
 mod initial;
+mod lanes;
 mod last_good;
 mod quarantine;
 mod swap;
@@ -34,6 +35,7 @@ pub(crate) use admission::Admission;
 pub(crate) use construction::Constructed;
 use dump::Dumped;
 use files::Books;
+use lanes::Replaced;
 use last_good::{LastGood, Pins, Restored};
 
 /// What the control task is told.
@@ -43,10 +45,20 @@ pub(crate) enum Message {
     Admission(Box<Admission>),
     Constructed(Box<Constructed>),
     Outcome(Outcome),
+    /// Something happened in a lane.
+    Look,
+    Replaced(Replaced),
     Dumped(Box<Dumped>),
     Restored(Box<Restored>),
-    Clear { request: ClearRequest, reply: oneshot::Sender<Vec<Quarantined>> },
-    Switch { activation: Activation, asked: Instant, reply: Reply },
+    Clear {
+        request: ClearRequest,
+        reply: oneshot::Sender<Vec<Quarantined>>,
+    },
+    Switch {
+        activation: Activation,
+        asked: Instant,
+        reply: Reply,
+    },
     Stop(Option<oneshot::Sender<()>>),
 }
 
@@ -117,6 +129,10 @@ pub(crate) struct Control {
     examiners: Workers,
     retired: Vec<Arc<Active>>,
     buried_at: Instant,
+    /// Generations that another instance is being made for, and when that is given up.
+    replacing: Vec<(u64, Instant)>,
+    /// When to look at the lanes, at the latest.
+    look_again: Option<Instant>,
     generation: u64,
     scanned: bool,
     /// What is taken if the `active.json` that the host started with is refused; `None` once something was activated.
@@ -170,6 +186,8 @@ impl Control {
             examiners: Workers::new("policy-admit"),
             retired: Vec::new(),
             buried_at: Instant::now(),
+            replacing: Vec::new(),
+            look_again: None,
             generation,
             scanned: options.plugins.is_none(),
             restorable,
@@ -200,6 +218,8 @@ impl Control {
                 () if self.may_be_asked_to_clear() => quarantine::CLEAR_TICK,
                 () => RECEIPT_INTERVAL,
             };
+            let until_look = self.look_again.map(|at| at.saturating_duration_since(Instant::now()).max(ANSWER_TICK));
+            let tick = until_look.map_or(tick, |until| tick.min(until));
             match tokio::time::timeout(tick, messages.recv()).await {
                 Ok(Some(Message::Stop(done))) => return self.stop(done),
                 Ok(None) => return self.stop(None),
@@ -258,6 +278,7 @@ impl Control {
             || self.constructing.is_some()
             || !self.admitting.is_empty()
             || self.restoring
+            || !self.replacing.is_empty()
             || !self.retired.is_empty()
     }
 
@@ -267,6 +288,9 @@ impl Control {
             Message::Admission(admission) => self.take_admission(*admission),
             Message::Constructed(constructed) => self.take_constructed(*constructed),
             Message::Outcome(outcome) => self.take_outcome(outcome),
+            // The clocks are looked at after every message.
+            Message::Look => {}
+            Message::Replaced(replaced) => self.take_replaced(replaced),
             Message::Dumped(dumped) => self.take_dumped(*dumped),
             Message::Restored(restored) => self.take_restored(*restored),
             Message::Clear { request, reply } => {
@@ -305,6 +329,7 @@ impl Control {
     fn look_at_clocks(&mut self) {
         let now = Instant::now();
         self.clear_as_asked();
+        self.look_at_lanes(now);
         self.give_up_admissions(now);
         self.give_up_construction(now);
         if self.queued.as_ref().is_some_and(|q| q.patience.is_some_and(|until| until <= now)) {

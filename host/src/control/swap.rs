@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 
-use super::construction::{Constructed, Construction};
+use super::construction::{Constructed, Construction, Made};
 use super::last_good::Pins;
 use super::{Awaited, Control, Message, Reply, Request, Told};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
@@ -210,6 +210,7 @@ impl Control {
         let plan = Construction {
             lane: request.activation.lane.unwrap_or(self.options.lane),
             deadline: request.activation.deadline_ms.map_or(self.options.deadline, Duration::from_millis),
+            guard: request.activation.guard,
             fallback: request.activation.fallback.unwrap_or(self.options.fallback),
             cause: request.cause,
             caused_at: request.caused_at,
@@ -220,7 +221,8 @@ impl Control {
             recipe,
         };
         let stuck = stuck_threads();
-        if plan.lane == LaneKind::Thread && stuck >= MAX_STUCK_THREADS {
+        let is_foreign = plan.recipe.libraries().next().is_some();
+        if plan.lane == LaneKind::Thread && is_foreign && stuck >= MAX_STUCK_THREADS {
             let error = AdmitError::TooManyStuck { stuck, limit: MAX_STUCK_THREADS };
             return self.refuse_request(request, error.code(), chain(&error));
         }
@@ -263,6 +265,8 @@ impl Control {
             let seconds = self.options.admission_deadline.as_secs();
             let error = AdmitError::TooSlow { name, seconds };
             self.refuse_request(request, error.code(), chain(&error));
+            // If it is the state that the new instance does not take, the old one goes on.
+            self.shared.slot.load().active.lane.release();
         }
         self.retry_queued();
     }
@@ -271,20 +275,23 @@ impl Control {
         let expected = self.constructing.take_if(|(generation, ..)| *generation == constructed.generation);
         let Some((.., mut request)) = expected else {
             // Given up in the meantime: what came late is dropped like a retired generation.
-            if let Ok(late) = constructed.result {
-                self.retire(late);
+            if let Ok(Made { active, .. }) = constructed.result {
+                self.retire(active);
             }
             return;
         };
         match constructed.result {
             Err(error) => self.refuse_request(request, error.code(), chain(&error)),
-            Ok(active) => {
+            Ok(Made { active, handed }) => {
                 let (reply, file, because) = (request.reply.take(), request.file.clone(), request.because.take());
                 // What the host takes by itself leaves the operator's request in place: it may still be fulfilled.
                 if request.cause != Cause::Rollback {
                     self.wish = Some(request);
                 }
                 self.swap_in(active, file, because, reply);
+                if let Some(handed) = handed {
+                    handed.taken_over();
+                }
             }
         }
         self.retry_queued();
@@ -362,6 +369,9 @@ impl Control {
         let Some(bad) = [&lineup.active, &lineup.standby].into_iter().find(|a| a.info.generation == generation) else {
             return false;
         };
+        if bad.ejected.swap(true, Ordering::AcqRel) {
+            return false;
+        }
         let (info, was_active) = (Arc::clone(&bad.info), bad.info.generation == lineup.active.info.generation);
         drop(lineup);
         self.quarantine(&info, fault);

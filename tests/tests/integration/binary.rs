@@ -116,6 +116,12 @@ impl Running {
         }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
     /// The lines so far.
     pub(crate) fn lines(&self) -> &[String] {
         &self.seen
@@ -123,8 +129,7 @@ impl Running {
 
     /// Ends the run politely; returns its exit code and summary.
     pub(crate) fn stop(&mut self) -> (i32, Value) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        self.signal(rustix::process::Signal::INT);
         self.finish()
     }
 

@@ -67,10 +67,11 @@ async fn what_a_filter_forbids_cannot_be_bound_by_any_policy() {
         hosted.sandbox.activate(r#"{ "policy": "bias" }"#);
         hosted.receipted("bias").await;
         hosted.bind(1).await;
-        hosted.sandbox.activate(&format!(
+        // An explicit switch: it was taken out of service the first time.
+        let active = format!(
             r#"{{ "policy": "hostile", "config": {{ "job": "trap", "bind": "ignore-limits" }}, "filters": [{filter}] }}"#
-        ));
-        hosted.receipted("hostile").await;
+        );
+        hosted.host.switch(&active).await.unwrap();
         let plan = hosted.host.bind(jobs_round(4, 4, &[("trap", "team-a", 6), ("b", "team-b", 6)])).await;
         assert_eq!(plan.fallback().map(|f| f.code), Some(code));
         // The fallback binds within the same limits.

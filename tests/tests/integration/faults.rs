@@ -1,4 +1,5 @@
-//! Faults of plugins: each costs one round, bound by the fallback, and takes the generation out of service.
+//! Faults of plugins: each costs one round, bound by the fallback, and takes the generation out of service; missed
+//! deadlines do so here at the first, because the guard is told so (`lanes.rs` has what else they do).
 
 use policy_host::receipt::ClearRequest;
 use policy_host::{EventKind, HostOptions};
@@ -13,7 +14,8 @@ async fn hostile(config: &str, lane: &str, deadline_ms: u64) -> Hosted {
     hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
     assert_eq!(hosted.bind(3).await.policy(), "bias");
     let active = format!(
-        r#"{{ "policy": "hostile", "config": {{ "job": "trap", {config} }}, "lane": "{lane}", "deadline_ms": {deadline_ms} }}"#
+        r#"{{ "policy": "hostile", "config": {{ "job": "trap", {config} }}, "lane": "{lane}",
+             "deadline_ms": {deadline_ms}, "guard": {{ "misses": 1 }} }}"#
     );
     hosted.bring_up("fixture_hostile", &active, "hostile").await;
     assert_eq!(hosted.bind(3).await.policy(), "hostile", "it behaves until it is trapped");
@@ -79,7 +81,7 @@ async fn a_panic_in_a_round_is_caught_in_either_lane() {
 
 #[tokio::test]
 async fn a_late_answer_costs_one_round_and_its_thread_is_written_off() {
-    let hosted = hostile(r#""bind": "sleep", "sleep_ms": 600000"#, "thread", 50).await;
+    let hosted = hostile(r#""bind": "sleep", "sleep_ms": 600000"#, "thread", 500).await;
     let hosted = one_round(hosted, "deadline-exceeded").await;
     assert!(hosted.host.receipt().stuck_threads >= 1);
 }
@@ -87,7 +89,7 @@ async fn a_late_answer_costs_one_round_and_its_thread_is_written_off() {
 #[tokio::test]
 async fn a_future_that_is_never_ready_costs_one_round_in_either_lane() {
     for lane in ["thread", "inline"] {
-        let hosted = hostile(r#""bind": "pending-forever""#, lane, 50).await;
+        let hosted = hostile(r#""bind": "pending-forever""#, lane, 500).await;
         one_round(hosted, "deadline-exceeded").await;
     }
 }

@@ -295,7 +295,8 @@ fn the_round_that_took_a_policy_out_of_service_is_kept_and_replayed() {
         let mut running = Running::start(&sandbox, &["--workload", &small_workload(&sandbox, 4_000)]);
         running.wait_for("receipt    bias");
         let hostile = format!(
-            r#"{{ "policy": "hostile", "deadline_ms": {deadline_ms}, "config": {{ "bind": "{how}", "job": "live", "after": 3 }} }}"#
+            r#"{{ "policy": "hostile", "deadline_ms": {deadline_ms}, "guard": {{ "misses": 1 }},
+                 "config": {{ "bind": "{how}", "job": "live", "after": 3 }} }}"#
         );
         sandbox.activate(&hostile);
         let line = running.wait_for("kept       the round");

@@ -84,6 +84,12 @@ fn describe(kind: &EventKind) -> Option<String> {
             )
         }
         EventKind::FallbackRound { code, message, .. } => format!("fallback   [{code}] {message}"),
+        EventKind::MissedDeadline { policy, generation, message } => {
+            format!("late       {policy} generation {generation}: {message}")
+        }
+        EventKind::Resumed { policy, generation, message } => {
+            format!("resumed    {policy} generation {generation}: {message}")
+        }
         EventKind::Quarantined { file, code, .. } => format!("out        {file} [{code}]"),
         EventKind::Dumped { code, file, .. } => format!("kept       the round [{code}] in {file}"),
         EventKind::Note { policy, generation, message } => {

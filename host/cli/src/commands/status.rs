@@ -110,6 +110,24 @@ fn tell(receipt: &Receipt, running: bool) {
                 say!("          {} rounds went by while the shadows were busy", a.shadow_rounds_skipped);
             }
             say!("rounds    {} answered, {} by the fallback", a.rounds_answered, receipt.fallback_rounds);
+            say!(
+                "deadline  {} ms; out of service at missed deadline {} within {} s ({} missed, {} of them within that)",
+                a.deadline_ms,
+                a.guard.misses,
+                a.guard.window_s,
+                a.missed_deadlines,
+                a.missed_in_window
+            );
+            if a.late_calls_returned + a.instances_written_off > 0 {
+                say!(
+                    "          {} late calls returned, {} instances were written off",
+                    a.late_calls_returned,
+                    a.instances_written_off
+                );
+            }
+            if !a.stands_in.is_empty() {
+                say!("          its call is late: {} answers meanwhile", a.stands_in);
+            }
         }
     }
     if let Some(change) = &receipt.last_change {
@@ -119,6 +137,9 @@ fn tell(receipt: &Receipt, running: bool) {
     say!("libraries {} mapped, {} of them retired", receipt.mapped_libraries, receipt.retired_libraries);
     if receipt.stuck_threads > 0 {
         say!("threads   {} stuck in plugin code", receipt.stuck_threads);
+    }
+    if receipt.dropped_rounds > 0 {
+        say!("dropped   {} rounds whose caller gave them up", receipt.dropped_rounds);
     }
     if let Some(r) = &receipt.recording {
         let missed = if r.rounds_missed > 0 { format!(", {} missed", r.rounds_missed) } else { String::new() };
