@@ -14,7 +14,7 @@ use crate::feedback::Batch;
 use crate::guard::Fault;
 use crate::host::{Outcome, Shared};
 use crate::lane::{Ran, limited_view};
-use crate::limits::MAX_LANES_TRIED;
+use crate::limits::{MAX_LANES_TRIED, MAX_LINEUPS_TRIED};
 use crate::record::{Dump, GenerationOf, Taken};
 use crate::slot::Active;
 use crate::text::chain;
@@ -26,7 +26,7 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
     let mut begun = Begun::new(shared, &round, &batch);
     // Generations that could not take the round: none of their code has seen it, nor its observations.
     let mut tried: Vec<u64> = Vec::new();
-    while tried.len() < MAX_LANES_TRIED {
+    for _ in 0..MAX_LINEUPS_TRIED {
         let lineup = shared.slot.load();
         let active = if tried.is_empty() { Some(lineup.serving()) } else { lineup.serving_beside(&tried) };
         let Some(active) = active else { break };
@@ -37,7 +37,10 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
             return Plan::empty(&round, &active.info, None);
         }
         begun.asks(active);
-        match active.lane.run(&round, &batch).await {
+        match active.lane.run(&round, &batch, || shared.slot.is_current(&lineup)).await {
+            // Replaced before its turn came: the new line-up has it.
+            Ran::NotTaken if !shared.slot.is_current(&lineup) => {}
+            Ran::NotTaken if tried.len() >= MAX_LANES_TRIED => break,
             Ran::NotTaken => tried.push(active.info.generation),
             Ran::Answered { answer, limits } => {
                 let took_us = begun.over();

@@ -98,6 +98,9 @@ pub const DEADLINE_RENEWALS: u32 = 3;
 pub const HAND_OVER_LIMIT: Duration = Duration::from_secs(1);
 /// Generations that one round is put to, while those before were in calls that are late. Reached: the fallback binds it.
 pub const MAX_LANES_TRIED: usize = 4;
+/// How often one round is put to a new line-up because the one that it was put to was replaced before its turn came.
+/// Reached: the fallback binds it.
+pub const MAX_LINEUPS_TRIED: usize = 64;
 /// What happened in one lane and was not told yet. More: the oldest is lost; nothing depends on it.
 pub const LANE_NEWS: usize = 64;
 /// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core, and

@@ -212,6 +212,12 @@ impl Slot {
         self.lineup.load_full()
     }
 
+    /// Whether this is what answers now.
+    #[inline]
+    pub(crate) fn is_current(&self, lineup: &Arc<Lineup>) -> bool {
+        Arc::ptr_eq(&self.lineup.load(), lineup)
+    }
+
     /// Puts a new generation in service and returns those that left the line-up. Control task only.
     pub(crate) fn swap(&self, new: Arc<Active>) -> Vec<Arc<Active>> {
         let old = self.lineup.load_full();

@@ -59,9 +59,9 @@ impl Inline {
         grant(&self.station);
     }
 
-    pub(super) async fn run(&self, round: &Round, batch: &Batch<'_>) -> Ran {
+    pub(super) async fn run(&self, round: &Round, batch: &Batch<'_>, is_current: impl Fn() -> bool) -> Ran {
         let asked = Instant::now();
-        let Some(turn) = self.turn(asked).await else { return Ran::NotTaken };
+        let Some(turn) = self.turn(asked, is_current).await else { return Ran::NotTaken };
         // From here on they are seen, or lost with the call.
         batch.delivered();
         let limits = LimitsCell::new();
@@ -72,16 +72,18 @@ impl Inline {
     }
 
     /// Waits until the policy is in no call; `None` when that takes longer than its deadline.
-    async fn turn(&self, asked: Instant) -> Option<Turn<'_>> {
+    async fn turn(&self, asked: Instant, is_current: impl Fn() -> bool) -> Option<Turn<'_>> {
         let turn = |ticket| Turn { station: &self.station, caller: self.station.caller(ticket, asked) };
-        if let Some(ticket) = self.station.with(|turns| turns.begin_at_once(asked)) {
+        // Under the lock: whoever comes after a hand-over was released sees what took over.
+        let begin = |turns: &mut Turns<Waiter>| if is_current() { turns.begin_at_once(asked) } else { None };
+        if let Some(ticket) = self.station.with(begin) {
             return Some(turn(ticket));
         }
         let (ours, mut granted) = oneshot::channel();
         // Behind a call that is late already, nobody waits.
-        let queue = |turns: &mut Turns<Waiter>| match turns.is_overdue(asked) {
-            true => None,
-            false => turns.submit(Waiter::Round(ours)).ok(),
+        let queue = |turns: &mut Turns<Waiter>| match is_current() && !turns.is_overdue(asked) {
+            true => turns.submit(Waiter::Round(ours)).ok(),
+            false => None,
         };
         let ticket = self.station.with(queue)?;
         // The turn may have come while we were queueing.

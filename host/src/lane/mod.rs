@@ -115,11 +115,17 @@ impl Lane {
         }
     }
 
-    /// Runs one round, within its deadline.
-    pub(crate) async fn run(&self, round: &Arc<Round>, batch: &Batch<'_>) -> Ran {
+    /// Runs one round, within its deadline. `is_current` says whether the line-up that chose this lane still stands: a
+    /// round that comes after a hand-over would be learnt from where nobody looks for it any more.
+    pub(crate) async fn run(
+        &self,
+        round: &Arc<Round>,
+        batch: &Batch<'_>,
+        is_current: impl Fn() -> bool + Send + Sync,
+    ) -> Ran {
         match &self.kind {
-            Kind::Inline(inline) => inline.run(round, batch).await,
-            Kind::Thread(runner) => runner.run(round, batch).await,
+            Kind::Inline(inline) => inline.run(round, batch, is_current).await,
+            Kind::Thread(runner) => runner.run(round, batch, is_current).await,
         }
     }
 

@@ -104,13 +104,15 @@ impl Runner {
         &self.station
     }
 
-    pub(super) async fn run(&self, round: &Arc<Round>, batch: &Batch<'_>) -> Ran {
+    pub(super) async fn run(&self, round: &Arc<Round>, batch: &Batch<'_>, is_current: impl Fn() -> bool) -> Ran {
         let progress = Arc::new(Progress::default());
         let (reply, mut answer) = oneshot::channel();
         let asked = Instant::now();
         let (round, observations) = (Arc::clone(round), batch.block());
         let job = Job::Round { asked, round, observations, progress: Arc::clone(&progress), reply };
-        let Ok(ticket) = self.station.with(|turns| turns.submit(job)) else { return Ran::NotTaken };
+        // Under the lock: whoever comes after a hand-over was released sees what took over.
+        let submit = |turns: &mut Turns<Job>| if is_current() { turns.submit(job).ok() } else { None };
+        let Some(ticket) = self.station.with(submit) else { return Ran::NotTaken };
         let mut asking = Asking { caller: self.station.caller(ticket, asked), progress: &progress, batch };
         let found = if self.slow.load(Ordering::Relaxed) { None } else { look_for_answer(&mut answer, asked) };
         let found = match found {
