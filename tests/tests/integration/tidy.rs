@@ -196,6 +196,30 @@ fn commands_print_through_their_own_doors() {
 }
 
 #[test]
+fn what_authors_build_says_one_rust_version_and_the_host_may_need_a_newer_one() {
+    const AUTHORS: &str = "1.88";
+    let mut theirs: Vec<String> = ["plugin-api", "plugin-api/testkit", "plugins/kit", "examples/greedy"]
+        .into_iter()
+        .chain(["examples/third-party"])
+        .map(|path| format!("{path}/Cargo.toml"))
+        .collect();
+    theirs.push("host/cli/src/commands/new/Cargo.toml.template".to_owned());
+    for entry in fs::read_dir(workspace().join("plugins")).unwrap().flatten().filter(|e| e.path().is_dir()) {
+        theirs.push(format!("plugins/{}/Cargo.toml", entry.file_name().to_string_lossy()));
+    }
+    for manifest in theirs {
+        let text = fs::read_to_string(workspace().join(&manifest)).unwrap();
+        let line = format!("rust-version = \"{AUTHORS}\"");
+        assert!(text.lines().any(|l| l == line), "{manifest} does not say {line}");
+    }
+    let readme = fs::read_to_string(workspace().join("examples/third-party/README.md")).unwrap();
+    assert!(readme.contains(&format!("Rust {AUTHORS}")), "the README for authors says {AUTHORS}");
+    // Without this lint nobody would notice a newer function of the standard library.
+    let workspace = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    assert!(workspace.contains("incompatible_msrv = \"deny\""));
+}
+
+#[test]
 fn policies_read_no_clock_and_start_no_threads() {
     let banned = ["std::time::Instant", "SystemTime", "std::thread", "std::fs", "std::net", "std::env::var"];
     for (path, text) in sources()
