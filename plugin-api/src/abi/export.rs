@@ -10,15 +10,16 @@ use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString, RVec};
 use async_ffi::{BorrowingFfiFuture, FutureExt};
 
-pub use abi_stable::library::{CheckTypeLayout, LibHeader};
+use abi_stable::library::CheckTypeLayout;
+pub use abi_stable::library::LibHeader;
 
 use super::guarded::{GuardedFuture, GuardedValue, guarded};
-use super::log;
 use super::raw::{
     FilterBox, HostLinkRef, PluginModule, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawBlock, RawCandidates,
     RawFault, RawFilter, RawFilter_TO, RawPolicy, RawPolicy_TO, RawRound, RawScore, RawScore_TO, RawSlots, RawState,
     ScoreBox, ScoreModule, ScoreModuleRef, fault,
 };
+use super::{log, panics};
 use crate::binding::BoundTask;
 use crate::config;
 use crate::error::PolicyError;
@@ -272,7 +273,7 @@ impl<S: TaskScore + 'static> RawScore for Exported<S> {
     }
 }
 
-/// What one plugin exports: the macro makes one of these.
+/// What one plugin exports.
 pub struct Exports {
     /// The version of the plugin's package.
     pub version: &'static str,
@@ -280,44 +281,31 @@ pub struct Exports {
     pub items: &'static [&'static dyn Factory],
 }
 
+/// A plugin crate, as a type: what its entry points answer from. The macro implements it, once a crate.
+pub trait Plugin: 'static {
+    /// What the crate exports.
+    const EXPORTS: &'static Exports;
+}
+
 impl Exports {
-    /// See [`PluginModule::describe`].
-    pub fn describe(&self) -> RResult<RString, RawFault> {
-        let described = guarded(|| {
-            let items = self.items.iter().map(|item| {
-                let schema: serde_json::Value = serde_json::from_str(&item.schema()).unwrap_or_default();
-                serde_json::json!({
-                    "name": item.name(), "kind": item.kind(), "version": self.version, "config_schema": schema,
-                    "observes": item.observes(),
-                })
-            });
-            serde_json::Value::from_iter(items).to_string()
+    fn describe(&self) -> String {
+        let items = self.items.iter().map(|item| {
+            let schema: serde_json::Value = serde_json::from_str(&item.schema()).unwrap_or_default();
+            serde_json::json!({
+                "name": item.name(), "kind": item.kind(), "version": self.version, "config_schema": schema,
+                "observes": item.observes(),
+            })
         });
-        described.map(RString::from).map_err(panicked).into()
-    }
-
-    /// See [`PluginModule::create_policy`].
-    pub fn create_policy(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<PolicyBox, RawFault> {
-        self.create(name.as_str(), generation, |item| item.policy(config.as_str(), generation))
-    }
-
-    /// See [`PluginModule::create_filter`].
-    pub fn create_filter(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<FilterBox, RawFault> {
-        self.create(name.as_str(), generation, |item| item.filter(config.as_str(), generation))
-    }
-
-    /// See [`ScoreModule::create_score`].
-    pub fn create_score(&self, name: RStr<'_>, config: RStr<'_>, generation: u64) -> RResult<ScoreBox, RawFault> {
-        self.create(name.as_str(), generation, |item| item.score(config.as_str(), generation))
+        serde_json::Value::from_iter(items).to_string()
     }
 
     fn create<T>(
         &self,
-        name: &str,
+        name: RStr<'_>,
         generation: u64,
         make: impl FnOnce(&dyn Factory) -> Result<T, RawFault>,
     ) -> RResult<T, RawFault> {
-        let Some(item) = self.items.iter().find(|item| item.name() == name) else {
+        let Some(item) = self.items.iter().find(|item| item.name() == name.as_str()) else {
             return RErr(raw_fault(fault::UNKNOWN_POLICY, format!("this plugin exports no {name}")));
         };
         let made = log::on_behalf_of(item.name(), generation, || guarded(|| make(*item)));
@@ -329,72 +317,99 @@ impl Exports {
 }
 
 /// See [`PluginModule::init`].
-pub extern "C" fn init(host: HostLinkRef) {
-    // Installing a subscriber cannot panic; if it ever does, the plugin merely logs nowhere.
-    let _ = guarded(|| log::install(host));
+extern "C" fn init(host: HostLinkRef) {
+    // Neither a subscriber nor a hook panics while it is installed; if one ever does, the plugin logs nowhere.
+    let _ = guarded(|| {
+        if log::install(host) {
+            panics::install();
+        }
+    });
 }
 
-/// Puts the root module together.
-#[must_use]
-pub fn module(
-    describe: extern "C" fn() -> RResult<RString, RawFault>,
-    create_policy: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<PolicyBox, RawFault>,
-    create_filter: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<FilterBox, RawFault>,
-) -> PluginModuleRef {
+/// See [`PluginModule::describe`].
+extern "C" fn describe<P: Plugin>() -> RResult<RString, RawFault> {
+    guarded(|| P::EXPORTS.describe()).map(RString::from).map_err(panicked).into()
+}
+
+/// See [`PluginModule::create_policy`].
+extern "C" fn create_policy<P: Plugin>(
+    name: RStr<'_>,
+    config: RStr<'_>,
+    generation: u64,
+) -> RResult<PolicyBox, RawFault> {
+    P::EXPORTS.create(name, generation, |item| item.policy(config.as_str(), generation))
+}
+
+/// See [`PluginModule::create_filter`].
+extern "C" fn create_filter<P: Plugin>(
+    name: RStr<'_>,
+    config: RStr<'_>,
+    generation: u64,
+) -> RResult<FilterBox, RawFault> {
+    P::EXPORTS.create(name, generation, |item| item.filter(config.as_str(), generation))
+}
+
+/// See [`ScoreModule::create_score`].
+extern "C" fn create_score<P: Plugin>(
+    name: RStr<'_>,
+    config: RStr<'_>,
+    generation: u64,
+) -> RResult<ScoreBox, RawFault> {
+    P::EXPORTS.create(name, generation, |item| item.score(config.as_str(), generation))
+}
+
+fn root<P: Plugin>() -> PluginModuleRef {
     PluginModule {
         api_major: super::API_MAJOR,
         api_minor: super::API_MINOR,
         init,
-        describe,
-        create_policy,
-        create_filter,
+        describe: describe::<P>,
+        create_policy: create_policy::<P>,
+        create_filter: create_filter::<P>,
     }
     .leak_into_prefix()
 }
 
-/// Puts the module of scores together.
-#[must_use]
-pub fn score_module(
-    create_score: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<ScoreBox, RawFault>,
-) -> ScoreModuleRef {
-    ScoreModule { create_score }.leak_into_prefix()
+fn scores<P: Plugin>() -> ScoreModuleRef {
+    ScoreModule { create_score: create_score::<P> }.leak_into_prefix()
 }
 
 /// Runs the root module's constructor, with panics caught.
-pub fn load_root(make: fn() -> PluginModuleRef) -> RootModuleResult {
-    abi_stable::library::__call_root_module_loader(make)
+extern "C" fn load_root<P: Plugin>() -> RootModuleResult {
+    abi_stable::library::__call_root_module_loader(root::<P>)
 }
 
 /// Runs the constructor of the module of scores, with panics caught.
-pub fn load_scores(make: fn() -> ScoreModuleRef) -> RootModuleResult {
-    abi_stable::library::__call_root_module_loader(make)
+extern "C" fn load_scores<P: Plugin>() -> RootModuleResult {
+    abi_stable::library::__call_root_module_loader(scores::<P>)
 }
 
-/// The header that the host looks for.
+/// The header of the root module, which the host looks for.
+///
+/// A header joins two things: the layout of a module, and a constructor whose return type has been erased. If they do not
+/// belong together, the host calls functions that are not there. So the constructor is no argument: it is made here,
+/// from `P`, and no implementation of [`Plugin`] can change which module it returns. This is why the function is safe:
+/// ```compile_fail,E0061
+/// use policy_plugin_api::abi::export::{LibHeader, header};
+/// extern "C" fn another_constructor() {}
+/// static ROOT: LibHeader = header(another_constructor);
+/// ```
 #[must_use]
-pub const fn header(constructor: extern "C" fn() -> RootModuleResult) -> LibHeader {
-    // SAFETY: the constructor passed here is the macro's: it returns the prefix of a `PluginModule`, whose layout the
-    // header records from the same type.
-    unsafe { LibHeader::from_constructor::<PluginModuleRef>(constructor, CheckTypeLayout::Yes) }
+pub const fn header<P: Plugin>() -> LibHeader {
+    // SAFETY: `load_root` returns the prefix of a `PluginModule` for every `P`, and the header takes the layout from that
+    // type.
+    unsafe { LibHeader::from_constructor::<PluginModuleRef>(load_root::<P>, CheckTypeLayout::Yes) }
 }
 
-/// The header of the module of scores.
+/// The header of the module of scores. Safe for the reason that [`header`] gives:
+/// ```compile_fail,E0061
+/// use policy_plugin_api::abi::export::{LibHeader, score_header};
+/// extern "C" fn another_constructor() {}
+/// static SCORES: LibHeader = score_header(another_constructor);
+/// ```
 #[must_use]
-pub const fn score_header(constructor: extern "C" fn() -> RootModuleResult) -> LibHeader {
-    // SAFETY: the constructor passed here is the macro's: it returns the prefix of a `ScoreModule`, whose layout the
-    // header records from the same type.
-    unsafe { LibHeader::from_constructor::<ScoreModuleRef>(constructor, CheckTypeLayout::Yes) }
+pub const fn score_header<P: Plugin>() -> LibHeader {
+    // SAFETY: `load_scores` returns the prefix of a `ScoreModule` for every `P`, and the header takes the layout from that
+    // type.
+    unsafe { LibHeader::from_constructor::<ScoreModuleRef>(load_scores::<P>, CheckTypeLayout::Yes) }
 }
-
-/// Names for the macro's signatures.
-pub type Described = RResult<RString, RawFault>;
-/// Names for the macro's signatures.
-pub type CreatedPolicy = RResult<PolicyBox, RawFault>;
-/// Names for the macro's signatures.
-pub type CreatedFilter = RResult<FilterBox, RawFault>;
-/// Names for the macro's signatures.
-pub type CreatedScore = RResult<ScoreBox, RawFault>;
-/// Names for the macro's signatures.
-pub type Text<'a> = RStr<'a>;
-/// Names for the macro's signatures.
-pub type Loaded = RootModuleResult;

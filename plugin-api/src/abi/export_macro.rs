@@ -8,6 +8,18 @@
 /// stand among the scores; `policies`, `filters` and `scores` come in this order, each where there are any. The names are
 /// looked at by the host, not here: two exports of one name are refused with `bad-description`.
 ///
+/// # Panics in a plugin
+/// The code that this macro writes catches every panic of the exported types and hands its message to the host, with
+/// file, line and column. That needs `panic = "unwind"`, cargo's default: with `panic = "abort"` in the profile of the
+/// build, the crate does not compile. (Tests are not concerned: cargo builds them with unwinding whatever the profile
+/// says.)
+///
+/// When a host has loaded the plugin, a panic prints nothing and makes no backtrace, whatever `RUST_BACKTRACE` says:
+/// printing one takes longer than a round may. The host reports the panic. A panic on a thread that the plugin started
+/// itself is logged as an error. For this, the library's default panic hook is replaced when the host loads it; a hook that the
+/// author sets (in a constructor, say) stays in force, and then the host reports panics without their place unless the
+/// author's hook calls the one that was there. Nothing of this touches `cargo test`.
+///
 /// ```standalone_crate
 /// use policy_plugin_api::prelude::*;
 ///
@@ -159,58 +171,30 @@ macro_rules! export_policy {
         const _: () = {
             use $crate::abi::export as __export;
 
-            static EXPORTS: __export::Exports = __export::Exports {
-                version: ::core::env!("CARGO_PKG_VERSION"),
-                items: &[
-                    $($(&__export::PolicyFactory::<$policy>(::core::marker::PhantomData),)*)?
-                    $($(&__export::FilterFactory::<$filter>(::core::marker::PhantomData),)*)?
-                    $($(&__export::ScoreFactory::<$score>(::core::marker::PhantomData),)*)?
-                ],
-            };
+            #[cfg(not(panic = "unwind"))]
+            ::core::compile_error!(
+                "a policy plugin must be built with `panic = \"unwind\"`: the host catches a panic of a plugin, and with \
+                 `panic = \"abort\"` the first one would end the host. Remove `panic = \"abort\"` from the profiles in \
+                 Cargo.toml, and `-C panic=abort` from RUSTFLAGS and .cargo/config.toml."
+            );
 
-            extern "C" fn describe() -> __export::Described {
-                EXPORTS.describe()
+            struct Plugin;
+            impl __export::Plugin for Plugin {
+                const EXPORTS: &'static __export::Exports = &__export::Exports {
+                    version: ::core::env!("CARGO_PKG_VERSION"),
+                    items: &[
+                        $($(&__export::PolicyFactory::<$policy>(::core::marker::PhantomData),)*)?
+                        $($(&__export::FilterFactory::<$filter>(::core::marker::PhantomData),)*)?
+                        $($(&__export::ScoreFactory::<$score>(::core::marker::PhantomData),)*)?
+                    ],
+                };
             }
-            extern "C" fn create_policy(
-                name: __export::Text<'_>,
-                config: __export::Text<'_>,
-                generation: u64,
-            ) -> __export::CreatedPolicy {
-                EXPORTS.create_policy(name, config, generation)
-            }
-            extern "C" fn create_filter(
-                name: __export::Text<'_>,
-                config: __export::Text<'_>,
-                generation: u64,
-            ) -> __export::CreatedFilter {
-                EXPORTS.create_filter(name, config, generation)
-            }
-            extern "C" fn create_score(
-                name: __export::Text<'_>,
-                config: __export::Text<'_>,
-                generation: u64,
-            ) -> __export::CreatedScore {
-                EXPORTS.create_score(name, config, generation)
-            }
-            fn root() -> $crate::abi::PluginModuleRef {
-                __export::module(describe, create_policy, create_filter)
-            }
-            extern "C" fn load() -> __export::Loaded {
-                __export::load_root(root)
-            }
-
-            fn scores() -> $crate::abi::ScoreModuleRef {
-                __export::score_module(create_score)
-            }
-            extern "C" fn load_scores() -> __export::Loaded {
-                __export::load_scores(scores)
-            }
-
-            #[unsafe(export_name = "POLICY_PLUGIN_SCORES")]
-            static SCORES: __export::LibHeader = __export::score_header(load_scores);
 
             #[unsafe(export_name = "POLICY_PLUGIN_ROOT")]
-            static ROOT: __export::LibHeader = __export::header(load);
+            static ROOT: __export::LibHeader = __export::header::<Plugin>();
+
+            #[unsafe(export_name = "POLICY_PLUGIN_SCORES")]
+            static SCORES: __export::LibHeader = __export::score_header::<Plugin>();
 
             #[unsafe(export_name = "POLICY_PLUGIN_MANIFEST")]
             #[used]

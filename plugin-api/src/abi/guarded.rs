@@ -7,17 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Runs `call`; a panic becomes its message.
+use super::panics::{self, Watch};
+
+/// Runs `call`; a panic becomes its message, with its place where the library's panic hook has seen it.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    let _watch = Watch::begin();
     catch_unwind(AssertUnwindSafe(call)).map_err(message_of)
 }
 
 fn message_of(payload: Box<dyn Any + Send>) -> String {
-    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a panic whose payload is not text".to_owned(),
-    };
+    let text = panics::text_of(&*payload);
+    let message = panics::with_place(text.unwrap_or("a panic whose payload is not text"), text);
     // A payload may panic when it is dropped; what that raises is leaked rather than risked again.
     if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
         std::mem::forget(again);

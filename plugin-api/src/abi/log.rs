@@ -2,7 +2,7 @@
 //! installs a subscriber in the plugin that hands events to the host, and the host emits them under its own dispatcher
 //! with the plugin's level, target and fields, plus `policy` and `generation`. Spans do not cross.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -14,6 +14,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_core::field::{FieldSet, Value};
 use tracing_core::{Kind, callsite::Callsite, identify_callsite, subscriber::Interest};
 
+use super::guarded::guarded;
 use super::raw::{HostLink, HostLinkRef, RawEvent, RawField, RawValue};
 use super::text::{shown, shown_within};
 
@@ -23,23 +24,57 @@ static HOST: OnceLock<HostLinkRef> = OnceLock::new();
 
 thread_local! {
     /// The policy and generation on whose behalf this thread runs plugin code.
-    static CALLER: RefCell<(&'static str, u64)> = const { RefCell::new(("", 0)) };
+    static CALLER: Cell<(&'static str, u64)> = const { Cell::new(("", 0)) };
 }
 
-/// Installs the forwarder, once a library.
-pub(super) fn install(host: HostLinkRef) {
-    if HOST.set(host).is_ok() {
+/// Installs the forwarder, once a library; whether this was the first time.
+pub(super) fn install(host: HostLinkRef) -> bool {
+    let first = HOST.set(host).is_ok();
+    if first {
         // A plugin that installed a subscriber of its own keeps it.
         let _ = tracing::subscriber::set_global_default(Forwarder);
     }
+    first
 }
 
-/// Runs `call` on behalf of an instance.
+/// Runs `call` on behalf of an instance. Like everything here that an `extern "C"` function may run, it works on a thread
+/// that is ending, too: there `LocalKey::with` and `set` would panic.
 pub(super) fn on_behalf_of<T>(policy: &'static str, generation: u64, call: impl FnOnce() -> T) -> T {
-    let before = CALLER.replace((policy, generation));
+    let before = CALLER.try_with(|caller| caller.replace((policy, generation)));
     let result = call();
-    CALLER.set(before);
+    if let Ok(before) = before {
+        let _ = CALLER.try_with(|caller| caller.set(before));
+    }
     result
+}
+
+/// Logs a panic that no call returns: of a thread that the plugin started itself. `false` when nobody listens to errors.
+/// Goes to the host directly, because a panic inside a subscriber must not be handed to that subscriber.
+pub(super) fn thread_panicked(thread: &str, message: &str, place: &str) -> bool {
+    let Some(host) = HOST.get() else { return false };
+    let level = level_number(&Level::ERROR);
+    if !host.log_enabled()(level) {
+        return false;
+    }
+    let text = |name: &'static str, value| RawField { name: RStr::from_str(name), value };
+    let told = format!("a thread that the plugin started panicked: {message} (at {place})");
+    let fields = [
+        text("message", RawValue::Debug(RStr::from_str(&told))),
+        text("thread", RawValue::Str(RStr::from_str(thread))),
+    ];
+    let (policy, generation) = CALLER.try_with(Cell::get).unwrap_or_default();
+    host.log()(&RawEvent {
+        level,
+        callsite: 0,
+        target: RStr::from_str(module_path!()),
+        module_path: RStr::from_str(module_path!()),
+        file: RStr::from_str(file!()),
+        line: line!(),
+        fields: RSlice::from_slice(&fields),
+        policy: RStr::from_str(policy),
+        generation,
+    });
+    true
 }
 
 /// Reports the panic of a destructor.
@@ -80,7 +115,7 @@ impl Subscriber for Forwarder {
             .map(|(name, value)| RawField { name: RStr::from_str(name), value: value.as_raw() })
             .collect();
         let metadata = event.metadata();
-        let (policy, generation) = CALLER.with_borrow(|c| *c);
+        let (policy, generation) = CALLER.try_with(Cell::get).unwrap_or_default();
         host.log()(&RawEvent {
             level: level_number(metadata.level()),
             callsite: std::ptr::from_ref(metadata).addr() as u64,
@@ -176,22 +211,33 @@ thread_local! {
     static DROP_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The message of the last destructor that panicked on this thread, once.
+/// The message of the last destructor that panicked on this thread, once. `None` on a thread that is ending, where
+/// messages are logged instead.
 pub(super) fn take_drop_panic() -> Option<String> {
-    DROP_PANIC.take()
+    DROP_PANIC.try_with(RefCell::take).unwrap_or_default()
 }
 
+// A panic that leaves one of the three functions below would abort the process. So each of them catches what its work
+// raises, and none uses a thread-local value in a way that panics on a thread that is ending: a plugin's object may be
+// dropped there, by the destructor of somebody's thread-local value.
+
 extern "C" fn host_drop_panicked(message: RStr<'_>) {
-    DROP_PANIC.set(Some(shown(message.as_bytes())));
+    let _ = guarded(|| {
+        let message = shown(message.as_bytes());
+        if DROP_PANIC.try_with(|last| last.replace(Some(message.clone()))).is_err() {
+            tracing::error!("a destructor in a plugin panicked on a thread that is ending: {message}");
+        }
+    });
 }
 
 extern "C" fn host_log_enabled(level: u32) -> bool {
+    // Reads an atomic number.
     level_of(level) <= tracing::level_filters::LevelFilter::current()
 }
 
 extern "C" fn host_log(event: &RawEvent<'_>) {
-    // A subscriber of the embedder that panics must not abort the process on the way through a plugin.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| emit(event)));
+    // A subscriber of the embedder may panic, with a payload that panics again when it is dropped.
+    let _ = guarded(|| emit(event));
 }
 
 fn level_of(level: u32) -> Level {

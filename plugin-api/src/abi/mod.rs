@@ -17,6 +17,7 @@ mod guarded;
 mod layout;
 pub mod log;
 pub mod manifest;
+mod panics;
 pub mod raw;
 pub mod text;
 

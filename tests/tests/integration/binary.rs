@@ -54,7 +54,14 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `run` over a sandbox with an endless workload, and waits until it watches.
     pub(crate) fn start(sandbox: &Sandbox, more: &[&str]) -> Self {
-        Self::start_with(command(), sandbox, &sandbox.plugins(), &sandbox.root().join("summary.json"), more)
+        Self::start_as(sandbox, more, |_| ())
+    }
+
+    /// As [`Running::start`], with a last word about the process: its environment, where its standard error goes.
+    pub(crate) fn start_as(sandbox: &Sandbox, more: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command();
+        prepare(&mut command);
+        Self::start_with(command, sandbox, &sandbox.plugins(), &sandbox.root().join("summary.json"), more)
     }
 
     /// As [`Running::start`], from within the sandbox and with relative paths, as an operator types them.
@@ -76,7 +83,7 @@ impl Running {
         if !more.contains(&"--workload") {
             command.args(["--workload", "synthetic:jobs=200000,rate=20,tasks=4,stages=1,duration=20ms,seed=1"]);
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
