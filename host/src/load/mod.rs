@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use policy_plugin_api::abi::foreign::Description;
-use policy_plugin_api::abi::{ForeignModule, PolicyFault};
+use policy_plugin_api::abi::{API_MAJOR, API_MINOR, ForeignModule, PolicyFault};
 
 use crate::limits::MAX_LIBRARIES;
 use crate::text::chain;
@@ -35,13 +35,23 @@ pub enum LoadError {
     },
     /// A type that crosses the boundary is laid out differently.
     #[error(
-        "{file}: types that cross the boundary are laid out differently; rebuild it against this host's policy-plugin-api: {message}"
+        "{file}: a type that crosses the boundary is laid out differently: {message}; rebuild it against policy-plugin-api {API_MAJOR}.{API_MINOR}, unchanged, which this host has"
     )]
     Layout {
         /// The user's file.
         file: PathBuf,
-        /// What differs.
+        /// The first type that differs, with both sides' values.
         message: String,
+    },
+    /// The header says that layouts need not be checked.
+    #[error(
+        "{file}: its header {symbol} leaves out the layout of what crosses the boundary (CheckTypeLayout::No), so this host cannot compare it with its own; export it with policy_plugin_api::export_policy!, which puts the layout in"
+    )]
+    Unchecked {
+        /// The user's file.
+        file: PathBuf,
+        /// The header's symbol.
+        symbol: &'static str,
     },
     /// The plugin's own start-up failed.
     #[error("{file}: its root module failed: {message}")]
@@ -75,7 +85,7 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Loader { .. } => "loader-refused",
-            Self::Header { .. } | Self::Layout { .. } => "abi-mismatch",
+            Self::Header { .. } | Self::Layout { .. } | Self::Unchecked { .. } => "abi-mismatch",
             Self::RootModule { .. } => "root-module-failed",
             Self::Description { .. } => "bad-description",
             Self::TooMany { .. } => "too-many-libraries",
