@@ -35,6 +35,7 @@ pub(super) fn examine(path: &Path, bytes: &[u8]) -> Result<ManifestInfo, VetErro
         Err(VetError::NoRootModule { .. }) if is_program(&file) => {
             Err(not_a_library(format!("it is a program; {BUILD}{}", library_name())))
         }
+        Ok(_) if panics_abort(&file) => Err(VetError::PanicAborts { path: path.to_owned() }),
         manifest => manifest,
     }
 }
@@ -77,6 +78,18 @@ fn is_program(file: &object::File<'_>) -> bool {
         let (tag, value) = entry.split_at(word);
         number(tag) == DT_FLAGS_1 && number(value) & DF_1_PIE != 0
     })
+}
+
+/// Whether a library is built with `panic = "abort"`. Rust's standard library is in every plugin; it asks the system's
+/// unwinder for a backtrace in both builds, and for raising a panic only where panics unwind. A library that asks for
+/// neither (it has an unwinder of its own, or its system has another one) is taken for good.
+fn panics_abort(file: &object::File<'_>) -> bool {
+    let imports = file.imports().unwrap_or_default();
+    // Mach-O puts an underscore before every symbol.
+    let asks_for = |name: &[u8]| {
+        imports.iter().any(|import| import.name() == name || import.name().strip_prefix(b"_") == Some(name))
+    };
+    asks_for(b"_Unwind_Backtrace") && !asks_for(b"_Unwind_RaiseException")
 }
 
 fn describe_start(bytes: &[u8]) -> String {

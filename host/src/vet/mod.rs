@@ -149,6 +149,14 @@ pub enum VetError {
         /// The copy.
         path: PathBuf,
     },
+    /// A plugin whose panics end the process instead of unwinding.
+    #[error(
+        "{path}: is built with panic = \"abort\": its first panic would end the host; remove that from the profile in Cargo.toml (and -C panic=abort from RUSTFLAGS), and build it again"
+    )]
+    PanicAborts {
+        /// The file.
+        path: PathBuf,
+    },
     /// The private copy cannot be written.
     #[error("{path}: cannot be staged in {staging}")]
     Staging {
@@ -178,6 +186,7 @@ impl VetError {
             Self::Truncated { .. } => "truncated-library",
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::NoRootModule { .. } => "no-root-module",
+            Self::PanicAborts { .. } => "panic-abort",
             Self::ApiVersion { .. } => "api-version-mismatch",
             Self::CopyChanged { .. } => "copy-changed",
             Self::Staging { .. } => "staging-failed",

@@ -20,6 +20,7 @@ mod loaded;
 mod logging;
 mod names;
 mod output;
+mod panic_abort;
 mod panics;
 mod paths;
 mod record;
