@@ -23,9 +23,10 @@
 //! # Ok::<(), policy_host::StartError>(()) }).unwrap();
 //! ```
 //!
-//! The promise: nothing restarts, no task is lost or run twice, a bad plugin costs one fallback round at most, and the
-//! host says truthfully which code is answering. Its limits: a plugin in the host's process is trusted code, see
-//! [`policy_plugin_api`]. The map of this crate is `host/ARCHITECTURE.md`.
+//! The promise: nothing restarts, no task is lost or run twice, a bad answer costs one fallback round and missed
+//! deadlines cost their budget ([`Guard`]) at most, and the host says truthfully which code is answering. Its limits: a
+//! plugin in the host's process is trusted code, see [`policy_plugin_api`]. The map of this crate is
+//! `host/ARCHITECTURE.md`.
 
 pub mod activation;
 mod admit;

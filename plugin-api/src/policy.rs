@@ -47,8 +47,12 @@ pub trait DistributionPolicy: Debug + Send + Sync {
         let _ = observations;
     }
 
-    /// What a successor of the same policy name should know. Called once, when this object is about to be replaced.
-    /// `None` (the default): there is nothing to hand over.
+    /// What a successor of the same policy name should know. Called when this object is about to be replaced, after the
+    /// last round that it answers, and never beside another call; once more, if the successor is refused after all and
+    /// this object goes on. `None` (the default): there is nothing to hand over.
+    ///
+    /// # Cost
+    /// Rounds wait meanwhile. After a second the successor starts without it.
     fn export_state(&self) -> Option<PolicyState> {
         None
     }
