@@ -82,3 +82,19 @@ pub(crate) fn variant(artifact_name: &str, number: u64) -> Vec<u8> {
     bytes.extend_from_slice(&number.to_le_bytes());
     bytes
 }
+
+/// The fixture `misdeed` with a plan in its file: a list of `{"stage", "from", "deeds"}`, see `fixtures/misdeed/src/plan.rs`.
+/// Other plans are other libraries, with digests of their own.
+pub(crate) fn misdeed(plan: &serde_json::Value) -> Vec<u8> {
+    const MARK: &[u8] = b"MISDEED-PLAN:";
+    let mut bytes = fs::read(artifact("fixture_misdeed")).unwrap();
+    let places: Vec<usize> =
+        bytes.windows(MARK.len()).enumerate().filter(|(_, w)| *w == MARK).map(|(i, _)| i).collect();
+    let [place] = places[..] else { panic!("the mark stands at {places:?}, and should stand once") };
+    let plan = plan.to_string();
+    assert!(plan.len() + MARK.len() <= 2_048, "the plan is too long: {plan}");
+    let at = place + MARK.len();
+    bytes[at..at + 2].copy_from_slice(b"  ");
+    bytes[at..at + plan.len()].copy_from_slice(plan.as_bytes());
+    bytes
+}
