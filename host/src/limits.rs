@@ -129,5 +129,15 @@ pub const PLUGIN_STACK_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_MESSAGE_BYTES: usize = crate::text::MAX_TEXT_BYTES;
 /// How long the judge's child process may take for one file.
 pub const JUDGE_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Stack on which the judge's child runs foreign code, initialisers included: less than any stack that the code meets in a
+/// host, which is [`PLUGIN_STACK_BYTES`] in lanes and during admission, and what a tokio worker has (2 MiB unless the
+/// embedder says otherwise) in the `inline` lane. More is needed: refused with `crashes`.
+pub const JUDGE_STACK_BYTES: usize = 1024 * 1024;
+/// Longest order to the judge's child: paths, and the configs of one `active.json`.
+pub const MAX_ORDER_BYTES: u64 = 16 * 1024 * 1024;
+/// What is read of all that the judge's child says. A verdict beyond it is none.
+pub const MAX_VERDICT_BYTES: u64 = 4 * 1024 * 1024;
+/// What is kept of the judge's child's standard error: its end.
+pub const JUDGE_STDERR_BYTES: usize = 64 * 1024;
 /// Address space of the judge's child process.
 pub const JUDGE_ADDRESS_SPACE_BYTES: u64 = 8 * 1024 * 1024 * 1024;

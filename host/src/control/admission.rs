@@ -10,11 +10,11 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 use super::{Control, Message, Request};
 use crate::activation::{ACTIVE_FILE, Activation};
 use crate::event::{Cause, EventKind};
-use crate::judge::{self, Judge, Unfit};
+use crate::judge::{self, Judge, Unfit, intern};
 use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
 use crate::load::{self, Loaded};
 use crate::registry::Kept;
-use crate::text::{self, chain};
+use crate::text::chain;
 use crate::vet::{self, Digest, StagingDir};
 use crate::watch::{Change, ChangeKind};
 
@@ -341,34 +341,16 @@ pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Exam
         return Err(refused(e.code(), chain(&e)));
     }
     if let Some(judge) = judge.as_ref().filter(|_| !known) {
-        let verdict = judge.examine(vetted.staged());
+        let verdict = judge.examine_staged(&vetted);
         if !verdict.is_usable() {
-            let message = verdict.message.replace(&text::path(vetted.staged()), &text::path(path));
-            return Err(refused(&verdict.code, message));
+            return Err(refused(&verdict.code, verdict.message));
         }
     }
     let loaded = load::load(&vetted).map_err(|e| refused(e.code(), chain(&e)))?;
     // What passed before in these very bytes passes again.
-    let unfit = if known { Vec::new() } else { judge::probe(&loaded, *generation) };
+    let unfit = if known { Vec::new() } else { judge::probe(&loaded, *generation, |_| ()) };
     match unfit.first().filter(|_| unfit.len() == loaded.exports().len()) {
         Some(first) => Err(refused(first.code, format!("{}: {}", path.display(), first.message))),
         None => Ok(Examined { loaded, manifest: vetted.manifest().clone(), unfit }),
     }
-}
-
-/// Codes come from a child process as text; there are few of them.
-fn intern(code: &str) -> &'static str {
-    use std::sync::{Mutex, PoisonError};
-    static CODES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
-    let mut codes = CODES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = codes.iter().find(|c| **c == code) {
-        return known;
-    }
-    // Bounded: a judge that made codes up would not fill the memory.
-    if codes.len() >= 256 {
-        return "refused";
-    }
-    let code: &'static str = String::leak(code.to_owned());
-    codes.push(code);
-    code
 }

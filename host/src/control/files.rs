@@ -18,11 +18,15 @@ use crate::receipt::{
     ActiveReceipt, CLEAR_FILE, DumpReceipt, GuardReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange,
     QUARANTINE_FILE, Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
 };
-use crate::record::Recorder;
+use crate::record::{DUMPS, Recorder};
 use crate::shadow::Shadows;
 use crate::slot::Active;
 use crate::text::{self, chain, shown};
-use crate::vet::{Digest, StagingDir, create_private, refuse_link};
+use crate::vet::{Digest, PrivateError, STAGED, StagingDir, check_private, take_directory};
+
+/// What in the state directory the host maps, writes into, or believes.
+const OWN: [&str; 8] =
+    [STAGED, DUMPS, LOCK_FILE, QUARANTINE_FILE, RECEIPT_FILE, REGISTRY_FILE, SCHEMA_FILE, LAST_GOOD_FILE];
 
 /// See the module.
 pub(super) struct Books {
@@ -81,14 +85,18 @@ impl Books {
     fn take_over(&mut self) -> Result<(), StartError> {
         let Some(state) = &self.state else { return Ok(()) };
         let unusable = |source| StartError::StateDir { path: state.path().to_owned(), source };
-        create_private(state.path()).map_err(unusable)?;
-        refuse_link(StagingDir::under(state.path()).path())?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(state.path().join(LOCK_FILE))
-            .map_err(unusable)?;
+        take_directory(state.path()).map_err(|e| match e {
+            PrivateError::Unsafe(e) => StartError::Unsafe(e),
+            PrivateError::Io(source) => unusable(source),
+        })?;
+        for name in OWN {
+            check_private(&state.path().join(name))?;
+        }
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        let lock = options.open(state.path().join(LOCK_FILE)).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {

@@ -17,7 +17,7 @@ use policy_plugin_api::abi::manifest::{ROOT_SYMBOL, SCORES_SYMBOL};
 use policy_plugin_api::abi::{ForeignModule, PluginModuleRef, ScoreModuleRef};
 
 use super::LoadError;
-use crate::text::chain;
+use crate::text::{self, chain};
 use crate::vet::Vetted;
 
 /// A mapped library that is never unloaded.
@@ -25,12 +25,18 @@ pub(super) type Mapped = ManuallyDrop<Library>;
 
 /// Maps the staged copy and returns its root module, after checking every type that crosses.
 pub(super) fn open(vetted: &Vetted) -> Result<(ForeignModule, Mapped), LoadError> {
-    let file = || vetted.source().to_owned();
-    let loader = |e: libloading::Error| LoadError::Loader { file: file(), source: e.into() };
+    let path = vetted.copy().loader_path();
+    // The loader speaks of the path that it was given; the user knows the file by another.
+    let loader = |e: libloading::Error| {
+        let words = chain(&e).replace(&text::path(&path), &text::path(vetted.source()));
+        LoadError::Loader { file: vetted.source().to_owned(), source: words.into() }
+    };
     // SAFETY: opening runs the library's initialisers: foreign code, trusted by the operator who put the file into the
-    // plugin directory, and run on a thread that may be thrown away. The path is a private copy named by its content,
-    // never reused for other bytes, so the loader cannot return an older library, and nobody can change it while mapped.
-    let library = unsafe { Library::new(vetted.staged()) }.map_err(loader)?;
+    // plugin directory, and run on a thread that may be thrown away. The path leads to the very file that was hashed: to its
+    // descriptor, which stays open as long as the code is mapped, or to a private copy named by its content. So it never
+    // means other bytes, the loader cannot return an older library, and nobody can change it while it is mapped.
+    let library = unsafe { Library::new(&path) }.map_err(loader)?;
+    vetted.copy().keep_open();
     // Never unloaded: its code may be referred to by thread-local destructors, vtables and 'static references.
     let library = ManuallyDrop::new(library);
     let root = module::<PluginModuleRef>(&library, vetted, ROOT_SYMBOL)?;

@@ -11,7 +11,7 @@ use policy_plugin_api::abi::{API_MAJOR, API_MINOR, ForeignModule, PolicyFault};
 
 use crate::limits::MAX_LIBRARIES;
 use crate::text::chain;
-use crate::vet::{Digest, Vetted};
+use crate::vet::{Digest, Staged, Vetted};
 
 /// Why a vetted library could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,8 @@ impl LoadError {
 pub struct Loaded {
     digest: Digest,
     file_name: String,
+    copy: Staged,
+    api_version: String,
     module: ForeignModule,
     exports: Vec<Description>,
 }
@@ -113,6 +115,16 @@ impl Loaded {
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// The private copy that is mapped.
+    pub(crate) fn copy(&self) -> &Staged {
+        &self.copy
+    }
+
+    /// The plugin API version that it was built against.
+    pub(crate) fn api_version(&self) -> String {
+        self.api_version.clone()
     }
 
     /// The plugin's entry points.
@@ -188,7 +200,9 @@ pub fn load(vetted: &Vetted) -> Result<Arc<Loaded>, LoadError> {
         module = dl::open_scores(module, &library, vetted)?;
     }
     let file_name = vetted.source().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let loaded = Arc::new(Loaded { digest: vetted.digest(), file_name, module, exports });
+    let api_version = format!("{}.{}", vetted.manifest().api_major, vetted.manifest().api_minor);
+    let copy = vetted.copy().clone();
+    let loaded = Arc::new(Loaded { digest: vetted.digest(), file_name, copy, api_version, module, exports });
     let mut mapped = mapped().lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Arc::clone(mapped.entry(vetted.digest()).or_insert(loaded)))
 }

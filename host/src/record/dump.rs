@@ -8,10 +8,10 @@ use super::codec::{Encoder, Totals};
 use super::{Header, Taken, frame};
 use crate::limits::{MAX_DUMPS, MAX_DUMPS_BYTES};
 use crate::receipt::{DumpReceipt, unix_ms, write_atomically};
-use crate::vet::create_private;
+use crate::vet::{create_private, own_directory};
 
 /// Where dumps lie in the state directory.
-const DIRECTORY: &str = "dumps";
+pub(crate) const DIRECTORY: &str = "dumps";
 /// What their names end in.
 const SUFFIX: &str = ".rec";
 
@@ -36,7 +36,7 @@ pub(crate) fn write(state_dir: &Path, dump: &Dump) -> io::Result<DumpReceipt> {
     }
     let directory = state_dir.join(DIRECTORY);
     create_private(state_dir)?;
-    create_private(&directory)?;
+    own_directory(&directory)?;
     make_room(&directory, bytes.len() as u64)?;
     let now = unix_ms(std::time::SystemTime::now());
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };

@@ -38,7 +38,7 @@ pub use error::RecordingError;
 pub use read::{Ending, Entry, Reader, RecordedFault, RecordedRound, is_recording};
 
 pub(crate) use codec::{GenerationOf, Taken};
-pub(crate) use dump::{Dump, write as write_dump};
+pub(crate) use dump::{DIRECTORY as DUMPS, Dump, write as write_dump};
 pub(crate) use writer::Recorder;
 
 use crate::limits::RECORDING_BYTES;

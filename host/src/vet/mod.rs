@@ -15,9 +15,10 @@ use policy_plugin_api::abi::API_MAJOR;
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
 pub use private::Unsafe;
-pub(crate) use private::{create_private, refuse_link};
+pub(crate) use private::{PrivateError, check_private, create_private, own_directory, take_directory};
 pub use sniff::{binary, text_of, what_is};
 pub use stage::{Digest, NotADigest, StagingDir};
+pub(crate) use stage::{STAGED, Staged};
 
 use crate::limits::MAX_LIBRARY_BYTES;
 
@@ -198,7 +199,7 @@ impl VetError {
 #[derive(Clone, Debug)]
 pub struct Vetted {
     source: PathBuf,
-    staged: PathBuf,
+    staged: Staged,
     digest: Digest,
     manifest: ManifestInfo,
 }
@@ -213,6 +214,11 @@ impl Vetted {
     /// The private copy.
     #[must_use]
     pub fn staged(&self) -> &Path {
+        self.staged.path()
+    }
+
+    /// The private copy with its descriptor: what is mapped is what was hashed.
+    pub(crate) fn copy(&self) -> &Staged {
         &self.staged
     }
 
@@ -270,6 +276,24 @@ fn vet_bytes(path: &Path, bytes: &[u8], staging: &StagingDir) -> Result<Vetted, 
         source,
     })?;
     Ok(Vetted { source: path.to_owned(), staged, digest, manifest })
+}
+
+/// Takes a copy that a host staged, if it still has the bytes that were hashed. Nothing is copied again.
+///
+/// # Errors
+/// As [`vet`]; where the copy has other bytes, or others may write to it, as for one that was changed.
+pub(crate) fn vet_copy(path: &Path, source: &Path, digest: Digest) -> Result<Vetted, VetError> {
+    let staging = |error| VetError::Staging {
+        path: source.to_owned(),
+        staging: path.parent().unwrap_or(path).to_owned(),
+        source: error,
+    };
+    let (staged, bytes) = Staged::open(path, MAX_LIBRARY_BYTES).map_err(staging)?;
+    if Digest::of(&bytes) != digest {
+        return Err(VetError::CopyChanged { path: path.to_owned() });
+    }
+    let manifest = format::examine(source, &bytes)?;
+    Ok(Vetted { source: source.to_owned(), staged, digest, manifest })
 }
 
 /// Reads a small text file under the same rules: regular, readable, not endless, not changing under the reader.

@@ -6,12 +6,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::VetError;
-use super::private::create_private;
+use super::private::own_directory;
 
 /// The SHA-256 of a library: its identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,6 +167,9 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), VetError> {
     Ok(())
 }
 
+/// Where copies lie in the state directory.
+pub(crate) const STAGED: &str = "staged";
+
 /// Where the private copies lie: a directory that only the host's user may enter.
 #[derive(Clone, Debug)]
 pub struct StagingDir {
@@ -176,7 +180,7 @@ impl StagingDir {
     /// The staging directory under the host's state directory.
     #[must_use]
     pub fn under(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("staged") }
+        Self { path: state_dir.join(STAGED) }
     }
 
     /// Where it is.
@@ -191,20 +195,21 @@ impl StagingDir {
     }
 
     /// Writes the copy under its hash, whole or not at all. A copy that is already there is verified, not trusted.
-    pub(super) fn put(&self, digest: Digest, bytes: &[u8]) -> io::Result<PathBuf> {
-        create_private(&self.path)?;
-        let target = self.path.join(file_name(digest));
-        if fs::read(&target).is_ok_and(|there| there == bytes) {
-            return Ok(target);
+    pub(super) fn put(&self, digest: Digest, bytes: &[u8]) -> io::Result<Staged> {
+        own_directory(&self.path)?;
+        let path = self.path.join(file_name(digest));
+        if let Some(there) = Staged::of(&path, bytes) {
+            return Ok(there);
         }
-        let mut copy =
-            tempfile::Builder::new().prefix(UNFINISHED).rand_bytes(UNFINISHED_RANDOM).tempfile_in(&self.path)?;
+        let mut copy = tempfile::Builder::new();
+        let mut copy = copy.prefix(UNFINISHED).rand_bytes(UNFINISHED_RANDOM).tempfile_in(&self.path)?;
         copy.write_all(bytes)?;
         #[cfg(unix)]
         copy.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o500))?;
         // A rename: a copy of the same name that is mapped already keeps its own inode.
-        copy.persist(&target)?;
-        Ok(target)
+        copy.persist(&path)?;
+        // Read again: from here on only the descriptor counts, and this is what it holds.
+        Staged::of(&path, bytes).ok_or_else(|| io::Error::other(format!("{}: was changed at once", path.display())))
     }
 
     /// Removes the copies that an earlier host left, except those to keep: regular files with exactly the names that
@@ -228,6 +233,83 @@ impl StagingDir {
             }
         }
     }
+}
+
+/// A private copy, held open: whatever becomes of its path, the descriptor has the bytes that were hashed.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl Staged {
+    /// Opens a copy that has exactly these bytes.
+    fn of(path: &Path, bytes: &[u8]) -> Option<Self> {
+        let (staged, there) = Self::open(path, bytes.len() as u64).ok()?;
+        (there == bytes).then_some(staged)
+    }
+
+    /// Opens a copy that is of the host's user (or root) and that nobody may write to, and reads it.
+    pub(super) fn open(path: &Path, limit: u64) -> io::Result<(Self, Vec<u8>)> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32,
+        );
+        let mut file = options.open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > limit || !is_unwritable(&metadata) {
+            return Err(io::Error::other("it is not a copy that this user staged"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        (&mut file).take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok((Self { path: path.to_owned(), file: Arc::new(file) }, bytes))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path by which the system's loader opens exactly this file: through the descriptor, where the system has paths
+    /// for descriptors; else the path of the copy, in a directory that only the host's user may change. The loader
+    /// remembers libraries by the text of their path, so the descriptor must stay open as long as the code is mapped.
+    pub(crate) fn loader_path(&self) -> PathBuf {
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsRawFd;
+            use std::os::unix::fs::MetadataExt;
+            let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+            let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+            if fs::metadata(&by_descriptor)
+                .ok()
+                .map(place)
+                .is_some_and(|it| self.file.metadata().ok().map(place) == Some(it))
+            {
+                return by_descriptor;
+            }
+        }
+        self.path.clone()
+    }
+
+    /// Keeps the descriptor open for the life of the process.
+    pub(crate) fn keep_open(&self) {
+        std::mem::forget(Arc::clone(&self.file));
+    }
+}
+
+#[cfg(unix)]
+fn is_unwritable(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let me = rustix::process::geteuid().as_raw();
+    [0, me].contains(&metadata.uid()) && metadata.mode() & 0o222 == 0
+}
+
+#[cfg(not(unix))]
+fn is_unwritable(_: &fs::Metadata) -> bool {
+    true
 }
 
 /// What the names of copies begin with that are not whole yet.
@@ -260,16 +342,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let staging = StagingDir::under(dir.path());
         let digest = Digest::of(b"bytes");
-        let staged = staging.put(digest, b"bytes").unwrap();
+        let put = || staging.put(digest, b"bytes").unwrap().path().to_owned();
+        let staged = put();
         assert!(staged.file_name().unwrap().to_str().unwrap().starts_with(&digest.to_string()));
         assert_eq!(fs::read(&staged).unwrap(), b"bytes");
-        assert_eq!(staging.put(digest, b"bytes").unwrap(), staged);
+        assert_eq!(put(), staged);
         // Somebody tampered with the copy: it is replaced.
         fs::remove_file(&staged).unwrap();
         fs::write(&staged, b"other").unwrap();
-        staging.put(digest, b"bytes").unwrap();
+        put();
         assert_eq!(fs::read(&staged).unwrap(), b"bytes");
         assert_eq!(fs::read_dir(staging.path()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_copy_that_somebody_could_change_is_not_trusted() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let staging = StagingDir::under(dir.path());
+        let digest = Digest::of(b"bytes");
+        let path = staging.put(digest, b"bytes").unwrap().path().to_owned();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        let second = staging.put(digest, b"bytes").unwrap();
+        assert_eq!(fs::metadata(second.path()).unwrap().permissions().mode() & 0o777, 0o500);
+        // A link to the same bytes elsewhere is replaced by a copy.
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        let third = staging.put(digest, b"bytes").unwrap();
+        assert!(third.path().symlink_metadata().unwrap().is_file());
+        // What the loader opens is what was hashed, whatever lies at the path by now.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"other").unwrap();
+        if cfg!(target_os = "linux") {
+            assert_eq!(fs::read(third.loader_path()).unwrap(), b"bytes");
+        }
     }
 
     #[test]
@@ -290,8 +398,8 @@ mod tests {
         // Nothing to sweep is fine.
         staging.sweep(&BTreeSet::new());
         let (kept, left) = (Digest::of(b"kept"), Digest::of(b"left"));
-        let kept_at = staging.put(kept, b"kept").unwrap();
-        let left_at = staging.put(left, b"left").unwrap();
+        let put = |digest, bytes| staging.put(digest, bytes).unwrap().path().to_owned();
+        let (kept_at, left_at) = (put(kept, b"kept"), put(left, b"left"));
         let unfinished = staging.path().join(".staging-a1B2c3");
         let others = [".staging-a1B2c", ".staging-a1B2-3", "notes"].map(|name| staging.path().join(name));
         others.iter().chain([&unfinished]).for_each(|path| fs::write(path, "x").unwrap());

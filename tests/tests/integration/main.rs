@@ -15,6 +15,7 @@ mod faults;
 mod files;
 mod foreign_files;
 mod hosted;
+mod judge;
 mod lanes;
 mod loaded;
 mod logging;
