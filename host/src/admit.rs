@@ -13,6 +13,7 @@ use crate::fallback::{BuiltIn, make_linked};
 use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::limits::MAX_REHEARSED;
 use crate::load::Loaded;
+use crate::receipt::Quarantined;
 use crate::text::chain;
 use crate::validate;
 use crate::vet::Digest;
@@ -79,6 +80,16 @@ pub enum AdmitError {
         /// The limit.
         seconds: u64,
     },
+    /// The judge's child refused the very recipe.
+    #[error("{message}")]
+    Judged {
+        /// The stable code of what it did there.
+        code: &'static str,
+        /// What it did.
+        message: String,
+        /// An earlier host ended under its trial: what is to be out of service.
+        suspect: Option<Box<Quarantined>>,
+    },
     /// Too many threads are stuck in plugin code.
     #[error(
         "{stuck} threads are stuck in plugin code, the limit is {limit}; restart the host, or use \"lane\": \"inline\""
@@ -109,6 +120,7 @@ impl AdmitError {
             Self::ConstructorPanic { .. } => "constructor-panic",
             Self::CannedRound { .. } => "canned-round-failed",
             Self::Destructor { .. } => "destructor-panic",
+            Self::Judged { code, .. } => code,
             Self::TooSlow { .. } => "admission-timeout",
             Self::TooManyStuck { .. } => "too-many-stuck-threads",
             Self::Thread { .. } => "no-thread",
@@ -260,6 +272,20 @@ impl Recipe {
             let _ = write!(text, "\0{}\0{}\0{}\0{weight}", loaded.digest(), wanted.name, wanted.config);
         }
         Digest::of(text.as_bytes())
+    }
+}
+
+impl Recipe {
+    /// What tells it, with its shadows, from others, over a restart: a digest of libraries and configs.
+    pub(crate) fn key(&self) -> String {
+        let all = std::iter::once(self).chain(&self.shadows).map(|recipe| recipe.identity().to_string());
+        Digest::of(all.collect::<Vec<_>>().join(" ").as_bytes()).to_string()
+    }
+
+    /// Whether it and its shadows have been rehearsed in this process.
+    pub(crate) fn has_passed(&self) -> bool {
+        let passed = rehearsed();
+        std::iter::once(self).chain(&self.shadows).all(|recipe| passed.contains(&recipe.identity()))
     }
 }
 

@@ -178,6 +178,15 @@ pub enum EventKind {
         /// The stable code of what it did.
         code: &'static str,
     },
+    /// The previous host ended, without being told to, while it was trying this: it is judged again before it is used.
+    EndedInTrial {
+        /// The file that it comes from.
+        file: String,
+        /// The policy; empty if a library was being loaded.
+        policy: String,
+        /// What was being tried, and what happens now.
+        message: String,
+    },
     /// The round that took a generation out of service was kept, for `policy-host replay`.
     Dumped {
         /// The policy.
@@ -246,6 +255,7 @@ impl EventKind {
                 tracing::warn!(policy, generation, "missed deadline: {message}");
             }
             Self::Resumed { policy, generation, message } => tracing::warn!(policy, generation, "resumed: {message}"),
+            Self::EndedInTrial { file, policy, message } => tracing::warn!(file, policy, "{message}"),
             Self::Quarantined { sha256, file, code } => {
                 tracing::error!(sha256, file = shown(file), code, "library quarantined");
             }

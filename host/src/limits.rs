@@ -127,6 +127,8 @@ pub const IDLE_WORKERS: usize = 2;
 pub const PLUGIN_STACK_BYTES: usize = 4 * 1024 * 1024;
 /// Longest message of an error or event, in bytes; longer ones are cut.
 pub const MAX_MESSAGE_BYTES: usize = crate::text::MAX_TEXT_BYTES;
+/// How long the trial of what an earlier host ended under waits until nothing else is tried, and others for its end.
+pub const TRIED_ALONE: Duration = Duration::from_secs(2);
 /// How long the judge's child process may take for one file.
 pub const JUDGE_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Stack on which the judge's child runs foreign code, initialisers included: less than any stack that the code meets in a

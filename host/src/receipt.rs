@@ -30,6 +30,8 @@ pub const QUARANTINE_FILE: &str = "quarantine.json";
 pub const LAST_GOOD_FILE: &str = "last-good.json";
 /// What `policy-host quarantine clear` asks of a running host, which removes the file once it has done so.
 pub const CLEAR_FILE: &str = "quarantine-clear.json";
+/// The file that says what foreign code is being tried; there only while it is.
+pub const TRYING_FILE: &str = "trying.json";
 /// The file name of the JSON Schema of `active.json`.
 pub const SCHEMA_FILE: &str = "active.schema.json";
 /// Whoever holds this file's lock owns the state directory.
@@ -70,6 +72,8 @@ pub struct Receipt {
     /// The rounds that took generations out of service, as kept by this host for `policy-host replay`, oldest first, at
     /// most [`MAX_DUMPS`](crate::limits::MAX_DUMPS).
     pub dumps: Vec<DumpReceipt>,
+    /// What the previous host was trying when it ended without being told to.
+    pub ended_in_trial: Vec<String>,
     /// The recording, where one was asked for.
     pub recording: Option<RecordingReceipt>,
     /// The process that writes this.
@@ -241,6 +245,10 @@ pub struct Quarantined {
     pub file: String,
     /// The stable code of what it did.
     pub code: String,
+    /// Which use of the library is out of service, where not all are: the digest of the libraries and configs that it was
+    /// tried with.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub recipe: String,
 }
 
 /// What an operator asks to put back in service.

@@ -1,6 +1,6 @@
 //! What has been found, what it offers, and which of two files gives a name. Pure bookkeeping: no I/O, no plugin code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use policy_plugin_api::abi::manifest::ManifestInfo;
@@ -51,7 +51,8 @@ struct Library {
 pub(crate) struct Registry {
     files: BTreeMap<String, FileEntry>,
     libraries: HashMap<Digest, Library>,
-    /// By SHA-256 as text: what an earlier run left need not be mapped here.
+    /// By SHA-256 as text, with the recipe where only that is out of service: what an earlier run left need not be mapped
+    /// here.
     quarantined: BTreeMap<String, Quarantined>,
     arrivals: u64,
 }
@@ -228,7 +229,29 @@ impl Registry {
     }
 
     pub(crate) fn quarantine(&mut self, entry: Quarantined) {
-        self.quarantined.insert(entry.sha256.clone(), entry);
+        let key = match entry.recipe.as_str() {
+            "" => entry.sha256.clone(),
+            recipe => format!("{} {recipe}", entry.sha256),
+        };
+        self.quarantined.insert(key, entry);
+    }
+
+    /// The entry that puts a recipe out of service.
+    pub(crate) fn barred(&self, recipe: &str) -> Option<&Quarantined> {
+        self.quarantined.values().find(|entry| entry.recipe == recipe)
+    }
+
+    /// Puts a recipe back in service. Returns whether that changed anything.
+    pub(crate) fn unbar(&mut self, recipe: &str) -> bool {
+        let before = self.quarantined.len();
+        self.quarantined.retain(|_, entry| entry.recipe != recipe);
+        self.quarantined.len() < before
+    }
+
+    /// The libraries out of service for a code.
+    pub(crate) fn out_for(&self, code: &str) -> BTreeSet<String> {
+        let entries = self.quarantined.values().filter(|entry| entry.recipe.is_empty() && entry.code == code);
+        entries.map(|entry| entry.sha256.clone()).collect()
     }
 
     /// Puts whatever gives a name back in service: an operator named it again. Returns whether that changed anything.
@@ -247,7 +270,8 @@ impl Registry {
             })
         };
         let is_asked = |sha256: &String| request.all || request.sha256.contains(sha256) || is_named(sha256);
-        let asked: Vec<String> = self.quarantined.keys().filter(|sha256| is_asked(sha256)).cloned().collect();
+        let asked = self.quarantined.iter().filter(|(_, entry)| is_asked(&entry.sha256));
+        let asked: Vec<String> = asked.map(|(key, _)| key.clone()).collect();
         asked.iter().filter_map(|sha256| self.quarantined.remove(sha256)).collect()
     }
 

@@ -1,12 +1,14 @@
 //! Files: from a change in the directory to an admitted library. The stages run on a thread of their own, under a
 //! deadline: vet, judge, load, probe.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
+use super::trying::{CRASHED_THE_HOST, Trial, Trials};
 use super::{Control, Message, Request};
 use crate::activation::{ACTIVE_FILE, Activation};
 use crate::event::{Cause, EventKind};
@@ -45,11 +47,20 @@ pub(super) struct Examination {
     staging: StagingDir,
     judge: Option<Judge>,
     generation: u64,
+    trials: Trials,
+    /// Libraries under which hosts ended, by SHA-256: they are not mapped.
+    barred: BTreeSet<String>,
 }
 
 impl Examination {
     pub(super) fn new(control: &mut Control, generation: u64) -> Self {
-        Self { staging: control.books.staging(), judge: control.options.judge.clone(), generation }
+        Self {
+            staging: control.books.staging(),
+            judge: control.options.judge.clone(),
+            generation,
+            trials: control.books.trials.clone(),
+            barred: control.registry.out_for(CRASHED_THE_HOST),
+        }
     }
 }
 
@@ -326,7 +337,7 @@ impl Control {
 
 /// Vet, judge, load, probe: in this order, none skipped.
 pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Examined, RefusedFile> {
-    let Examination { staging, judge, generation } = examination;
+    let Examination { staging, judge, generation, trials, barred } = examination;
     let (path, vetted) = match source {
         Source::File(path) => (path, vet::vet(path, staging)),
         Source::Kept { source, digest } => (source, vet::vet_kept(source, *digest, staging)),
@@ -335,6 +346,14 @@ pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Exam
         vetted.map_err(|e| RefusedFile { code: e.code().into(), message: chain(&e), sha256: String::new() })?;
     let sha256 = vetted.digest().to_string();
     let refused = |code: &str, message: String| RefusedFile { code: code.into(), message, sha256: sha256.clone() };
+    if barred.contains(&sha256) {
+        let message = format!(
+            "{}: hosts ended while they were loading it; put another library in its place, or lift it with `policy-host \
+             quarantine clear` and write it again",
+            path.display()
+        );
+        return Err(refused(CRASHED_THE_HOST, message));
+    }
     let known = load::is_mapped(vetted.digest());
     if !known && load::mapped_libraries() >= MAX_LIBRARIES {
         let e = load::LoadError::TooMany { file: path.to_owned() };
@@ -346,9 +365,14 @@ pub(super) fn examine(source: &Source, examination: &Examination) -> Result<Exam
             return Err(refused(&verdict.code, verdict.message));
         }
     }
+    let trial = (!known).then(|| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        trials.begin(Trial::of_library(&file, sha256.clone()))
+    });
     let loaded = load::load(&vetted).map_err(|e| refused(e.code(), chain(&e)))?;
     // What passed before in these very bytes passes again.
     let unfit = if known { Vec::new() } else { judge::probe(&loaded, *generation, |_| ()) };
+    drop(trial);
     match unfit.first().filter(|_| unfit.len() == loaded.exports().len()) {
         Some(first) => Err(refused(first.code, format!("{}: {}", path.display(), first.message))),
         None => Ok(Examined { loaded, manifest: vetted.manifest().clone(), unfit }),

@@ -6,15 +6,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::initial::default_instance;
+use super::trying::{Trial, Trials, UnderTrial};
 use crate::activation::{LaneKind, Wanted};
 use crate::admit::{self, AdmitError, Origin, Recipe};
 use crate::event::Cause;
 use crate::fallback::BuiltIn;
 use crate::guard::Guard;
 use crate::host::{Outcome, Shared};
+use crate::judge::{Judge, intern};
 use crate::lane::{Handed, Lane, NoState, Pipeline};
 use crate::limits::HAND_OVER_LIMIT;
 use crate::load::Loaded;
+use crate::receipt::Quarantined;
 use crate::shadow::{Shadow, Shadows};
 use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
 use crate::text::chain;
@@ -33,11 +36,15 @@ pub(super) struct Made {
     /// What its predecessor handed over. As long as it is kept, the predecessor answers no round, so that nothing is
     /// learnt there that would be lost.
     pub(super) handed: Option<Handed>,
+    /// It goes on until the generation has answered.
+    pub(super) trial: Option<UnderTrial>,
 }
 
 /// Everything that a construction needs, away from the control task.
 pub(super) struct Construction {
     pub(super) recipe: Recipe,
+    pub(super) judge: Option<Judge>,
+    pub(super) trials: Trials,
     pub(super) lane: LaneKind,
     pub(super) deadline: Duration,
     pub(super) guard: Guard,
@@ -51,8 +58,50 @@ pub(super) struct Construction {
 }
 
 impl Construction {
-    /// Constructs, rehearses, hands over state: that last, because rounds wait from then on. Runs plugin code.
+    /// Has it judged, and makes it. Runs plugin code.
     pub(super) fn carry_out(self) -> Result<Made, AdmitError> {
+        self.have_it_judged()?;
+        let trial = self.begin_trial();
+        let made = self.make()?;
+        if let Some(trial) = &trial {
+            trial.stage("first-round");
+        }
+        Ok(Made { trial, ..made })
+    }
+
+    /// Has the judge's child try the very recipe, unless it has passed in this process: what was active stays active, and
+    /// this process alive, whatever its configs make of its libraries.
+    fn have_it_judged(&self) -> Result<(), AdmitError> {
+        let Some(judge) = &self.judge else { return Ok(()) };
+        if self.recipe.libraries().next().is_none() || self.recipe.has_passed() {
+            return Ok(());
+        }
+        let verdict = judge.examine_recipe(&self.recipe);
+        if verdict.ok {
+            return Ok(());
+        }
+        let suspect = self.recipe.libraries().next().and_then(|first| {
+            let (sha256, recipe) = (first.digest().to_string(), self.recipe.key());
+            let suspected = self.trials.suspects(&sha256, &recipe);
+            let file = first.file_name().to_owned();
+            suspected.then(|| Box::new(Quarantined { sha256, file, code: verdict.code.clone(), recipe }))
+        });
+        Err(AdmitError::Judged { code: intern(&verdict.code), message: verdict.message, suspect })
+    }
+
+    fn begin_trial(&self) -> Option<UnderTrial> {
+        let first = self.recipe.libraries().next()?;
+        Some(self.trials.begin(Trial {
+            stage: "construct".into(),
+            policy: self.recipe.policy.0.name.clone(),
+            recipe: self.recipe.key(),
+            active: serde_json::from_str(&self.recipe.activation(self.fallback)).unwrap_or_default(),
+            ..Trial::of_library(first.file_name(), first.digest().to_string())
+        }))
+    }
+
+    /// Constructs, rehearses, hands over state: that last, because rounds wait from then on.
+    fn make(self) -> Result<Made, AdmitError> {
         let name = self.recipe.policy.0.name.clone();
         let generation = self.recipe.generation;
         let note = |shared: &Arc<Shared>| {
@@ -81,7 +130,7 @@ impl Construction {
             ejected: AtomicBool::new(false),
             recipe: Some(self.recipe),
         });
-        Ok(Made { active, handed })
+        Ok(Made { active, handed, trial: None })
     }
 
     /// Constructs and rehearses the shadows, and starts their thread.

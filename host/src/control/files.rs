@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Control;
 use super::last_good::LastGood;
+use super::trying::{Trial, Trials};
 use crate::activation;
 use crate::host::StartError;
 use crate::lane::stuck_threads;
@@ -16,7 +17,7 @@ use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES}
 use crate::load::mapped_libraries;
 use crate::receipt::{
     ActiveReceipt, CLEAR_FILE, DumpReceipt, GuardReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange,
-    QUARANTINE_FILE, Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, unix_ms,
+    QUARANTINE_FILE, Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, TRYING_FILE, unix_ms,
 };
 use crate::record::{DUMPS, Recorder};
 use crate::shadow::Shadows;
@@ -25,8 +26,8 @@ use crate::text::{self, chain, shown};
 use crate::vet::{Digest, PrivateError, STAGED, StagingDir, check_private, take_directory};
 
 /// What in the state directory the host maps, writes into, or believes.
-const OWN: [&str; 8] =
-    [STAGED, DUMPS, LOCK_FILE, QUARANTINE_FILE, RECEIPT_FILE, REGISTRY_FILE, SCHEMA_FILE, LAST_GOOD_FILE];
+const OWN: [&str; 9] =
+    [STAGED, DUMPS, LOCK_FILE, QUARANTINE_FILE, RECEIPT_FILE, REGISTRY_FILE, SCHEMA_FILE, LAST_GOOD_FILE, TRYING_FILE];
 
 /// See the module.
 pub(super) struct Books {
@@ -44,6 +45,10 @@ pub(super) struct Books {
     written: std::collections::HashMap<&'static str, Digest>,
     written_at: Option<Instant>,
     complained: bool,
+    /// What foreign code is being tried.
+    pub(super) trials: Trials,
+    /// What an earlier host was trying when it ended, until that is told.
+    pub(super) left_trials: Vec<Trial>,
     /// Where libraries are staged when there is no state directory to hold them.
     own_staging: Option<tempfile::TempDir>,
 }
@@ -64,6 +69,8 @@ impl Books {
             written: std::collections::HashMap::new(),
             written_at: None,
             complained: false,
+            trials: Trials::default(),
+            left_trials: Vec::new(),
             own_staging: None,
         };
         if books.is_reachable() {
@@ -108,6 +115,7 @@ impl Books {
         StagingDir::under(state.path()).sweep(&self.kept_digests());
         // Asked of a host that has ended: carried out later, it would lift what was quarantined since.
         let _ = std::fs::remove_file(state.path().join(CLEAR_FILE));
+        self.left_trials.extend(self.trials.take_over(state));
         self.lock = Some(lock);
         Ok(())
     }
@@ -168,6 +176,12 @@ impl Books {
 
     pub(super) fn remember_quarantine(&mut self, list: Vec<Quarantined>) {
         self.receipt.quarantined = list;
+        self.dirty = true;
+    }
+
+    /// Notes what the previous host was trying when it ended.
+    pub(super) fn ended_in_trial(&mut self, message: &str) {
+        self.receipt.ended_in_trial.push(shown(message));
         self.dirty = true;
     }
 

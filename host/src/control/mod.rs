@@ -12,6 +12,7 @@ mod lanes;
 mod last_good;
 mod quarantine;
 mod swap;
+mod trying;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ use dump::Dumped;
 use files::Books;
 use lanes::Replaced;
 use last_good::{LastGood, Pins, Restored};
+use trying::UnderTrial;
 
 /// What the control task is told.
 #[derive(Debug)]
@@ -100,6 +102,8 @@ struct Awaited {
     file: String,
     message: String,
     reply: Option<Reply>,
+    /// Its trial ends with its first answer.
+    _trial: Option<UnderTrial>,
 }
 
 /// What listeners and askers are told.
@@ -208,8 +212,16 @@ impl Control {
             self.tell(EventKind::Watching { directory });
         }
         let lineup = self.shared.slot.load();
-        self.await_answer(Arc::clone(&lineup.active), ACTIVE_FILE.to_owned(), String::from("the host started"), None);
+        self.await_answer(
+            Arc::clone(&lineup.active),
+            ACTIVE_FILE.to_owned(),
+            String::from("the host started"),
+            None,
+            None,
+        );
         drop(lineup);
+        let left = std::mem::take(&mut self.books.left_trials);
+        self.tell_of_trials(left);
         loop {
             let tick = match () {
                 () if self.awaits_answer() => ANSWER_TICK,
@@ -397,6 +409,7 @@ impl Control {
     /// Writes everything and lets go of the state directory before whoever waits is told.
     fn stop(mut self, done: Option<oneshot::Sender<()>>) {
         self.bury();
+        self.books.trials.close();
         self.books.force();
         self.write_books();
         self.empty_outbox();

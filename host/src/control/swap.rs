@@ -9,7 +9,7 @@ use policy_plugin_api::FromConfig;
 
 use super::construction::{Constructed, Construction, Made};
 use super::last_good::Pins;
-use super::{Awaited, Control, Message, Reply, Request, Told};
+use super::{Awaited, Control, Message, Reply, Request, Told, UnderTrial};
 use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
 use crate::admit::{AdmitError, Origin, Recipe};
 use crate::event::{Cause, EventKind};
@@ -55,7 +55,8 @@ impl Control {
             return;
         }
         if request.explicit {
-            let mut lifted = false;
+            let recipe = self.recipe(&request.activation, request.pins.as_ref());
+            let mut lifted = recipe.is_ok_and(|recipe| self.registry.unbar(&recipe.key()));
             for (kind, wanted) in request.activation.all() {
                 lifted |= self.registry.reinstate(kind, &wanted.name);
             }
@@ -63,7 +64,7 @@ impl Control {
                 self.books.remember_quarantine(self.registry.quarantined());
             }
         }
-        match self.recipe(&request.activation, request.pins.as_ref()) {
+        match self.recipe(&request.activation, request.pins.as_ref()).and_then(|recipe| self.unless_barred(recipe)) {
             Err(Obstacle::Wait) => self.queued = Some(request),
             Err(Obstacle::Unknown { .. }) if request.patience.is_none_or(|until| until > Instant::now()) => {
                 let until = Instant::now() + UNKNOWN_NAME_GRACE;
@@ -74,6 +75,21 @@ impl Control {
             }
             Ok(recipe) if self.serves_already(&request, &recipe) => self.nothing_to_do(request),
             Ok(recipe) => self.construct(request, recipe),
+        }
+    }
+
+    /// A recipe, unless it is out of service.
+    fn unless_barred(&self, recipe: Recipe) -> Result<Recipe, Obstacle> {
+        match self.registry.barred(&recipe.key()) {
+            None => Ok(recipe),
+            Some(entry) => Err(Obstacle::Error {
+                code: "quarantined",
+                message: format!(
+                    "{ACTIVE_FILE}: {} of {} with this config is out of service ({}); change the config or the library, \
+                     or lift it with `policy-host quarantine clear`",
+                    recipe.policy.0.name, entry.file, entry.code
+                ),
+            }),
         }
     }
 
@@ -218,6 +234,8 @@ impl Control {
             active_json: Arc::clone(&request.activation.source),
             predecessor: Arc::clone(&self.shared.slot.load().active),
             shared: Arc::clone(&self.shared),
+            judge: self.options.judge.clone(),
+            trials: self.books.trials.clone(),
             recipe,
         };
         let stuck = stuck_threads();
@@ -281,14 +299,22 @@ impl Control {
             return;
         };
         match constructed.result {
-            Err(error) => self.refuse_request(request, error.code(), chain(&error)),
-            Ok(Made { active, handed }) => {
+            Err(mut error) => {
+                // A host ended under it before, and it fails in the child, too.
+                if let AdmitError::Judged { suspect, .. } = &mut error
+                    && let Some(entry) = suspect.take()
+                {
+                    self.out_of_service(*entry);
+                }
+                self.refuse_request(request, error.code(), chain(&error));
+            }
+            Ok(Made { active, handed, trial }) => {
                 let (reply, file, because) = (request.reply.take(), request.file.clone(), request.because.take());
                 // What the host takes by itself leaves the operator's request in place: it may still be fulfilled.
                 if request.cause != Cause::Rollback {
                     self.wish = Some(request);
                 }
-                self.swap_in(active, file, because, reply);
+                self.swap_in(active, file, because, reply, trial);
                 if let Some(handed) = handed {
                     handed.taken_over();
                 }
@@ -297,7 +323,14 @@ impl Control {
         self.retry_queued();
     }
 
-    fn swap_in(&mut self, active: Arc<Active>, file: String, because: Option<String>, reply: Option<Reply>) {
+    fn swap_in(
+        &mut self,
+        active: Arc<Active>,
+        file: String,
+        because: Option<String>,
+        reply: Option<Reply>,
+        trial: Option<UnderTrial>,
+    ) {
         let from = self.shared.slot.load().serving().info.policy.clone();
         self.receipted_by_successor();
         let left = self.shared.slot.swap(Arc::clone(&active));
@@ -307,7 +340,7 @@ impl Control {
         let answers = format!("{} {} answers", active.info.policy, active.info.version);
         let message = because.map_or(answers.clone(), |because| format!("{answers}: {because}"));
         self.books.serves(&active.info.active_file_sha256);
-        self.await_answer(active, file, message, reply);
+        self.await_answer(active, file, message, reply, trial);
     }
 
     fn say_swapped(&mut self, from: String, info: &ActiveInfo, cause: Cause) {
@@ -323,9 +356,17 @@ impl Control {
     }
 
     /// From now on the generation is expected to answer.
-    pub(super) fn await_answer(&mut self, active: Arc<Active>, file: String, message: String, reply: Option<Reply>) {
+    pub(super) fn await_answer(
+        &mut self,
+        active: Arc<Active>,
+        file: String,
+        message: String,
+        reply: Option<Reply>,
+        trial: Option<UnderTrial>,
+    ) {
         let rounds_at_swap = self.shared.rounds.load(Ordering::Relaxed);
-        self.awaited = Some(Awaited { active, swapped_at: Instant::now(), rounds_at_swap, file, message, reply });
+        self.awaited =
+            Some(Awaited { active, swapped_at: Instant::now(), rounds_at_swap, file, message, reply, _trial: trial });
     }
 
     /// Looks whether the generation that is expected to answer has done so.
@@ -410,7 +451,7 @@ impl Control {
         };
         self.tell(EventKind::Quarantined { sha256: sha256.clone(), file: file.clone(), code: fault.code });
         if !sha256.is_empty() {
-            self.registry.quarantine(Quarantined { sha256, file, code: fault.code.into() });
+            self.registry.quarantine(Quarantined { sha256, file, code: fault.code.into(), recipe: String::new() });
             self.books.remember_quarantine(self.registry.quarantined());
         }
     }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use child::child_main;
 pub(crate) use probe::{Unfit, probe};
 
+use crate::activation::ACTIVE_FILE;
 use crate::admit::Recipe;
 use crate::limits::{JUDGE_STACK_BYTES, JUDGE_TIME_LIMIT};
 use crate::text::{chain, shown};
@@ -136,10 +137,17 @@ impl Judge {
     }
 
     /// Judges a recipe with its shadows: exactly the libraries and configs that are to go into service.
-    #[expect(dead_code, reason = "activations come next")]
     pub(crate) fn examine_recipe(&self, recipe: &Recipe) -> Verdict {
-        let file = recipe.libraries().next().map(|l| PathBuf::from(l.file_name())).unwrap_or_default();
-        self.run(&Order::of_recipe(recipe), &file)
+        let from = recipe.libraries().next().map_or("", |library| library.file_name());
+        let name = PathBuf::from(format!("{ACTIVE_FILE}: {} of {from}", recipe.policy.0.name));
+        for loaded in recipe.libraries() {
+            // Somebody may have emptied the state directory under the host.
+            if let Err(e) = loaded.copy().put_back(loaded.digest()) {
+                let message = format!("{}: its copy cannot be staged again: {}", loaded.file_name(), chain(&e));
+                return Verdict::refused(&name, "staging-failed", &message);
+            }
+        }
+        self.run(&Order::of_recipe(recipe), &name)
     }
 
     fn run(&self, order: &Order, file: &Path) -> Verdict {

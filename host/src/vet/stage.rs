@@ -249,7 +249,7 @@ impl Staged {
         (there == bytes).then_some(staged)
     }
 
-    /// Opens a copy that is of the host's user (or root) and that nobody may write to, and reads it.
+    /// Opens a copy that is of the host's user (or root) and that nobody else may write to, and reads it.
     pub(super) fn open(path: &Path, limit: u64) -> io::Result<(Self, Vec<u8>)> {
         let mut options = OpenOptions::new();
         options.read(true);
@@ -260,7 +260,7 @@ impl Staged {
         );
         let mut file = options.open(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.len() > limit || !is_unwritable(&metadata) {
+        if !metadata.is_file() || metadata.len() > limit || !is_private(&metadata) {
             return Err(io::Error::other("it is not a copy that this user staged"));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
@@ -294,6 +294,20 @@ impl Staged {
         self.path.clone()
     }
 
+    /// Makes sure that the copy lies at its path, for another process to find: writes it again from the descriptor if not.
+    pub(crate) fn put_back(&self, digest: Digest) -> io::Result<()> {
+        if self.path.is_file() {
+            return Ok(());
+        }
+        // Another open file: the offset of this descriptor is not touched. Where it cannot be had, the copy is lost.
+        let bytes = fs::read(self.loader_path())?;
+        let staging = StagingDir { path: self.path.parent().unwrap_or(Path::new(".")).to_owned() };
+        if Digest::of(&bytes) != digest {
+            return Err(io::Error::other("the copy has other bytes than were hashed"));
+        }
+        staging.put(digest, &bytes).map(drop)
+    }
+
     /// Keeps the descriptor open for the life of the process.
     pub(crate) fn keep_open(&self) {
         std::mem::forget(Arc::clone(&self.file));
@@ -301,14 +315,14 @@ impl Staged {
 }
 
 #[cfg(unix)]
-fn is_unwritable(metadata: &fs::Metadata) -> bool {
+fn is_private(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     let me = rustix::process::geteuid().as_raw();
-    [0, me].contains(&metadata.uid()) && metadata.mode() & 0o222 == 0
+    [0, me].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0
 }
 
 #[cfg(not(unix))]
-fn is_unwritable(_: &fs::Metadata) -> bool {
+fn is_private(_: &fs::Metadata) -> bool {
     true
 }
 

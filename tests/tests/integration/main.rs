@@ -41,3 +41,4 @@ mod third_party;
 mod thread_end;
 mod tidy;
 mod truth;
+mod trying;

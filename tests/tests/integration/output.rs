@@ -203,8 +203,9 @@ fn is_told(err: &str) -> bool {
 fn a_plugin_that_ends_the_process_makes_no_success_of_it() {
     let sandbox = Sandbox::new();
     sandbox.drop_in("fixture_hostile");
-    for says in ["construct-exit", "bind-exit"] {
-        let spec = format!(r#"{{"policy":"hostile-speech","config":{{"says":"{says}"}}}}"#);
+    // The judge's child finds out first, unless it happens later than the rounds with which it tries a policy.
+    for (says, after, judged) in [("construct-exit", 0, true), ("bind-exit", 0, true), ("bind-exit", 40, false)] {
+        let spec = format!(r#"{{"policy":"hostile-speech","config":{{"says":"{says}","after":{after}}}}}"#);
         let csv = sandbox.root().join("out.csv");
         let (code, out, err) = over(
             &sandbox,
@@ -217,16 +218,19 @@ fn a_plugin_that_ends_the_process_makes_no_success_of_it() {
                 "--seeds",
                 "1",
                 "--workload",
-                SMALL,
+                "synthetic:jobs=60,rate=50,tasks=2,stages=1,duration=5ms,seed=1",
                 "--policy",
                 &spec,
             ],
         );
         assert_eq!((code, out.as_str()), (1, ""), "{says}: {err}");
-        assert!(is_told(&err) && !csv.exists(), "{says}: {err}");
+        let refused = err.contains("error[crashes]") && err.contains("fixture_hostile");
+        assert!(if judged { refused } else { is_told(&err) }, "{says}: {err}");
+        assert!(!csv.exists(), "{says}: {err}");
     }
 
-    sandbox.activate(r#"{"policy":"hostile-speech","config":{"says":"bind-exit","after":30}}"#);
+    // Later than the rounds with which the judge's child tries it.
+    sandbox.activate(r#"{"policy":"hostile-speech","config":{"says":"bind-exit","after":50}}"#);
     let endless = "synthetic:jobs=200000,rate=20,tasks=4,stages=1,duration=20ms,seed=1";
     let summary = sandbox.root().join("summary.json");
     let (code, _, err) = over(

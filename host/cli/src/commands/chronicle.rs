@@ -90,6 +90,7 @@ fn describe(kind: &EventKind) -> Option<String> {
         EventKind::Resumed { policy, generation, message } => {
             format!("resumed    {policy} generation {generation}: {message}")
         }
+        EventKind::EndedInTrial { file, message, .. } => format!("suspect    {file}: {message}"),
         EventKind::Quarantined { file, code, .. } => format!("out        {file} [{code}]"),
         EventKind::Dumped { code, file, .. } => format!("kept       the round [{code}] in {file}"),
         EventKind::Note { policy, generation, message } => {

@@ -149,6 +149,9 @@ fn tell(receipt: &Receipt, running: bool) {
     for d in &receipt.dumps {
         say!("kept      {} generation {} ({}): {}", d.policy, d.generation, d.code, d.file);
     }
+    for what in &receipt.ended_in_trial {
+        say!("suspect   {what}");
+    }
     for q in &receipt.quarantined {
         say!("out of service  {} ({}) {}", q.file, q.code, short(&q.sha256));
     }
