@@ -50,6 +50,14 @@ pub enum BlockError {
         /// The kind that stands in the header.
         found: u16,
     },
+    /// More than can be meant.
+    #[error("{words} words; for a round of this shape there are {most} at most")]
+    TooLarge {
+        /// What was found.
+        words: usize,
+        /// The most that there can be.
+        most: usize,
+    },
     /// A column that reaches past the end of the block, or whose columns contradict each other.
     #[error("column {column} is broken: {what}")]
     Column {
@@ -90,6 +98,13 @@ impl Block {
     #[must_use]
     pub fn words(&self) -> &[u64] {
         &self.words
+    }
+
+    /// The block, to be read. Its words were checked when it was made.
+    #[inline]
+    #[must_use]
+    pub(crate) fn view(&self) -> BlockView<'_> {
+        BlockView { words: &self.words, columns: self.words.first().map_or(0, |head| (head >> 48) as u16) }
     }
 
     /// Takes words that came from elsewhere.
@@ -260,6 +275,37 @@ impl<'a> BlockView<'a> {
     #[must_use]
     pub fn column<T: Element>(&self, column: u16) -> &'a [T] {
         self.try_column(column).unwrap_or(&[])
+    }
+
+    /// As [`BlockView::column`]; but a column that is there and cannot be read is an error, not an empty column.
+    ///
+    /// # Errors
+    /// When the column is of another element type, or reaches past the block.
+    #[inline]
+    pub fn checked_column<T: Element>(&self, column: u16) -> Result<&'a [T], BlockError> {
+        match self.try_column(column) {
+            Some(rows) => Ok(rows),
+            None if self.is_absent(column) => Ok(&[]),
+            None => {
+                Err(BlockError::Column { column, what: "is of another type, or reaches past the end of the block" })
+            }
+        }
+    }
+
+    /// Whether a column was never written, or written without rows.
+    pub(crate) fn is_absent(&self, column: u16) -> bool {
+        let entry = HEADER_WORDS + ENTRY_WORDS * usize::from(column);
+        column >= self.columns || self.words[entry + 1] == 0
+    }
+
+    /// The words of the block.
+    pub(crate) fn words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The words before the first column.
+    pub(crate) fn header_words(&self) -> usize {
+        HEADER_WORDS + ENTRY_WORDS * usize::from(self.columns)
     }
 
     #[inline]

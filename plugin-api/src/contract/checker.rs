@@ -1,20 +1,32 @@
-//! The checker: stretches of rows in step at once, everything else row by row.
+//! The checker: rows that run in step are checked together, all others one by one.
 
 use super::Violation;
+use super::demand::Demand;
+use super::stages::{StageScratch, Stages, grow};
+use super::stretch::{Stretch, claim, words_of};
 use crate::binding::BoundTask;
-use crate::ids::{ExecutorId, StageId, TaskId};
-use crate::round::{RunningJobs, Stage};
+use crate::round::RunningJobs;
 
 /// The checker with its scratch memory; one a thread is enough. Clean between calls, whatever the answer was.
 #[derive(Debug, Default)]
 pub struct Checker {
+    taken: Taken,
+    stages: StageScratch,
+    /// How often a row was looked at.
+    #[cfg(test)]
+    looks: usize,
+}
+
+/// What the rows so far have taken.
+#[derive(Debug, Default)]
+struct Taken {
     /// One bit a task of the round.
     bound: Vec<u64>,
     /// One row an executor of the round.
-    vcores_taken: Vec<u32>,
-    memory_taken_mib: Vec<u64>,
+    vcores: Vec<u32>,
+    memory_mib: Vec<u64>,
     /// One row a group of the limits.
-    group_taken: Vec<u64>,
+    groups: Vec<u64>,
 }
 
 impl Checker {
@@ -24,7 +36,8 @@ impl Checker {
         Self::default()
     }
 
-    /// Checks an answer against the round it was given for.
+    /// Checks an answer against the round it was given for. An answer with more rows than the round can bind is refused
+    /// before any row is read.
     ///
     /// # Errors
     /// The first violation. The answer must then not be applied, not even in part.
@@ -38,170 +51,223 @@ impl Checker {
         }
         let round = Bounds::of(jobs);
         let words = (round.tasks as usize).div_ceil(64);
-        grow(&mut self.bound, words);
-        grow(&mut self.vcores_taken, round.free_vcores.len());
-        grow(&mut self.memory_taken_mib, round.free_memory_mib.len());
-        grow(&mut self.group_taken, round.group_caps.len());
-        let result = self.walk(jobs, &round, answer);
-        self.clean(&round, words, answer);
+        grow(&mut self.taken.bound, words);
+        grow(&mut self.taken.vcores, round.free_vcores.len());
+        grow(&mut self.taken.memory_mib, round.free_memory_mib.len());
+        grow(&mut self.taken.groups, round.group_caps.len());
+        let mut walk = Walk {
+            jobs,
+            round: &round,
+            stages: Stages::new(jobs, &mut self.stages),
+            taken: &mut self.taken,
+            #[cfg(test)]
+            looks: 0,
+        };
+        let result = walk.answer(answer);
+        #[cfg(test)]
+        {
+            self.looks = walk.looks;
+        }
+        walk.stages.finish();
+        self.taken.clean(&round, words, answer);
         result
     }
+}
 
-    fn walk(&mut self, jobs: &RunningJobs<'_>, round: &Bounds<'_>, answer: &[BoundTask]) -> Result<(), Violation> {
-        let mut at = StageCursor::none();
+/// One answer being checked.
+struct Walk<'w, 'a, 's> {
+    jobs: &'w RunningJobs<'a>,
+    round: &'w Bounds<'a>,
+    stages: Stages<'a, 's>,
+    taken: &'w mut Taken,
+    #[cfg(test)]
+    looks: usize,
+}
+
+impl Walk<'_, '_, '_> {
+    fn answer(&mut self, answer: &[BoundTask]) -> Result<(), Violation> {
         let mut row = 0;
         while row < answer.len() {
-            let stretch = Stretch::at(answer, row);
-            let fast = match stretch.rows {
-                0..Stretch::WORTH_IT => 0,
-                _ => self.stretch(jobs, round, &mut at, &stretch),
+            row = match Stretch::at(answer, row) {
+                None => {
+                    self.row(row, answer[row])?;
+                    row + 1
+                }
+                Some(stretch) => {
+                    self.stretch(answer, row, stretch)?;
+                    row + stretch.rows
+                }
             };
-            // What the fast way could not take, the slow way takes, or names as a violation.
-            let end = if fast > 0 { row + fast } else { row + 1 };
-            if fast == 0 {
-                self.row(jobs, round, &mut at, row, answer[row])?;
-            }
-            row = end;
         }
         Ok(())
     }
 
-    /// Takes rows that run in step: consecutive tasks, on one executor or on consecutive ones. Returns how many it
-    /// took: 0, without a trace, when the rows need a closer look.
-    fn stretch<'a>(
-        &mut self,
-        jobs: &RunningJobs<'a>,
-        round: &Bounds<'_>,
-        at: &mut StageCursor<'a>,
-        stretch: &Stretch,
-    ) -> usize {
-        let Some(index) = at.locate_in(jobs, stretch.first.task) else { return 0 };
-        if !round.unrestricted || !at.is_pending(index) {
-            return 0;
+    /// Checks all rows of a stretch, piece by piece: a piece ends with a run of pending tasks.
+    fn stretch(&mut self, answer: &[BoundTask], from: usize, stretch: Stretch) -> Result<(), Violation> {
+        self.look(stretch.rows);
+        let (mut row, end) = (from, from + stretch.rows);
+        while row < end {
+            let piece = Stretch { first: answer[row], rows: end - row, ..stretch };
+            let rows = self.piece(piece);
+            if rows == 0 {
+                // Where rows cannot be taken together, one of them may be at fault: find out which.
+                (row..end).try_for_each(|row| self.row(row, answer[row]))?;
+                return Ok(());
+            }
+            row += rows;
         }
-        let Some((1.., 0)) = at.uniform() else { return 0 };
-        let vcores = at.uniform().map_or(1, |(vcores, _)| vcores);
+        Ok(())
+    }
+
+    /// Takes the rows that begin a stretch, as far as they are pending without a gap. Returns how many those are; 0,
+    /// without a trace, when they need a closer look.
+    fn piece(&mut self, stretch: Stretch) -> usize {
+        let Some(index) = self.stages.find(stretch.first.task.0) else { return 0 };
         let first_executor = stretch.first.executor.index();
-        let room = (at.run.end - index) as usize;
-        let executors_left = round.free_vcores.len().saturating_sub(first_executor);
-        let rows = stretch.rows.min(room);
-        let rows = if stretch.one_executor { rows } else { rows.min(executors_left) };
-        let last_executor = if stretch.one_executor { first_executor + 1 } else { first_executor + rows };
-        if rows == 0 || executors_left == 0 {
+        let executors_left = self.round.free_vcores.len().saturating_sub(first_executor);
+        let rows = stretch.rows.min(self.stages.pending_from(index));
+        let (rows, executors) = match stretch.one_executor {
+            true => (rows, executors_left.min(1)),
+            false => (rows.min(executors_left), rows.min(executors_left)),
+        };
+        if rows == 0 || executors == 0 {
             return 0;
         }
-        let (Some(free), taken) = (
-            round.free_vcores.get(first_executor..last_executor),
-            &mut self.vcores_taken[first_executor..last_executor],
-        ) else {
+        self.look(rows);
+        let stage = self.stages.here();
+        let (Some(vcores), Some(memory_mib)) = (stage.vcores_from(index, rows), stage.memory_mib_from(index, rows))
+        else {
             return 0;
         };
-        let each =
-            if stretch.one_executor { (rows as u64).saturating_mul(u64::from(vcores)) } else { u64::from(vcores) };
-        let Ok(each) = u32::try_from(each) else { return 0 };
-        // No sum overflows: what was taken so far is at most what is free.
-        let fits =
-            taken.iter().zip(free).fold(true, |fits, (&taken, &free)| fits & (each <= free.saturating_sub(taken)));
-        if !fits || !claim(&mut self.bound, stretch.first.task.index(), rows) {
+        // One executor takes the sum, consecutive ones take a task each.
+        let (vcores, memory_mib) = match stretch.one_executor {
+            true => (Demand::Same(vcores.sum(rows)), Demand::Same(memory_mib.sum(rows))),
+            false => (vcores, memory_mib),
+        };
+        let all_vcores = match vcores {
+            _ if stage.groups.is_empty() => 0,
+            Demand::Same(all) if stretch.one_executor => all,
+            each => each.sum(rows),
+        };
+        let allowed = stage.mask.is_none_or(|mask| {
+            words_of(first_executor, executors).all(|(word, bits)| mask.get(word).is_some_and(|m| m & bits == bits))
+        });
+        let range = first_executor..first_executor + executors;
+        let Some(free_mib) = self.round.free_memory(range.clone(), &memory_mib) else { return 0 };
+        let groups_fit = |&group: &u32| {
+            self.taken.groups[group as usize] + all_vcores <= u64::from(self.round.group_caps[group as usize])
+        };
+        let fits = allowed
+            && vcores.fits(&self.round.free_vcores[range.clone()], &self.taken.vcores[range.clone()])
+            && memory_mib.fits(free_mib, self.taken.memory_mib.get(range.clone()).unwrap_or(&[]))
+            && stage.groups.iter().all(groups_fit);
+        if !fits || !claim(&mut self.taken.bound, stretch.first.task.index(), rows) {
             return 0;
         }
-        taken.iter_mut().for_each(|taken| *taken += each);
+        vcores.add_to(&mut self.taken.vcores[range.clone()]);
+        memory_mib.add_to(self.taken.memory_mib.get_mut(range).unwrap_or(&mut []));
+        stage.groups.iter().for_each(|&group| self.taken.groups[group as usize] += all_vcores);
         rows
     }
 
-    fn row<'a>(
-        &mut self,
-        jobs: &RunningJobs<'a>,
-        round: &Bounds<'_>,
-        at: &mut StageCursor<'a>,
-        row: usize,
-        bound: BoundTask,
-    ) -> Result<(), Violation> {
+    fn row(&mut self, row: usize, bound: BoundTask) -> Result<(), Violation> {
+        self.look(1);
         let BoundTask { task, executor } = bound;
+        let round = self.round;
         let Some(&free) = round.free_vcores.get(executor.index()) else {
             return Err(Violation::UnknownExecutor { row, executor, executors: round.free_vcores.len() });
         };
-        let Some(index) = at.locate_in(jobs, task) else {
+        let Some(index) = self.stages.find(task.0) else {
             return Err(Violation::UnknownTask { row, task, tasks: round.tasks });
         };
-        if !at.is_pending(index) {
-            let (stage, job) = at.names();
+        if !self.stages.is_pending(index) {
+            let (stage, job) = self.names();
             return Err(Violation::NotPending { row, index, stage, job });
         }
-        if !claim(&mut self.bound, task.index(), 1) {
-            let (stage, job) = at.names();
+        let bit = 1u64 << (task.0 % 64);
+        let word = &mut self.taken.bound[task.index() / 64];
+        if *word & bit != 0 {
+            let (stage, job) = self.names();
             return Err(Violation::BoundTwice { row, index, stage, job });
         }
-        let (vcores, memory_mib) = at.demand(index);
-        let taken = &mut self.vcores_taken[executor.index()];
+        *word |= bit;
+        let stage = self.stages.here();
+        let (vcores, memory_mib) = (stage.vcores_of(index), stage.memory_mib_of(index));
+        let taken = &mut self.taken.vcores[executor.index()];
         let wanted = u64::from(*taken) + u64::from(vcores);
         if wanted > u64::from(free) {
-            let executor = jobs.executors().get(executor).name().to_owned();
+            let executor = self.jobs.executors().get(executor).name().to_owned();
             return Err(Violation::Overbooked { row, executor, free, wanted });
         }
         *taken += vcores;
         if memory_mib > 0 {
             let free_mib = round.free_memory_mib.get(executor.index()).copied().unwrap_or(0);
-            let before = self.memory_taken_mib.get(executor.index()).copied().unwrap_or(0);
+            let before = self.taken.memory_mib.get(executor.index()).copied().unwrap_or(0);
             let wanted_mib = before + u64::from(memory_mib);
             if wanted_mib > free_mib {
-                let executor = jobs.executors().get(executor).name().to_owned();
+                let executor = self.jobs.executors().get(executor).name().to_owned();
                 return Err(Violation::MemoryOverbooked { row, executor, free_mib, wanted_mib });
             }
-            self.memory_taken_mib[executor.index()] = wanted_mib;
+            self.taken.memory_mib[executor.index()] = wanted_mib;
         }
-        if round.unrestricted { Ok(()) } else { self.limits(jobs, round, at, row, executor, vcores) }
-    }
-
-    fn limits(
-        &mut self,
-        jobs: &RunningJobs<'_>,
-        round: &Bounds<'_>,
-        at: &StageCursor<'_>,
-        row: usize,
-        executor: ExecutorId,
-        vcores: u32,
-    ) -> Result<(), Violation> {
-        let Some(id) = at.stage.as_ref().map(Stage::id) else { return Ok(()) };
-        let limits = jobs.limits();
-        if !limits.allows(id, executor) {
-            let (stage, job) = at.names();
-            let executor = jobs.executors().get(executor).name().to_owned();
+        let allowed = |mask: &[u64]| {
+            let at = executor.index();
+            mask.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+        };
+        if !stage.mask.is_none_or(allowed) {
+            let (stage, job) = self.names();
+            let executor = self.jobs.executors().get(executor).name().to_owned();
             return Err(Violation::Ineligible { row, executor, stage, job });
         }
-        for &group in limits.groups(id) {
-            let taken = &mut self.group_taken[group as usize];
+        for &group in stage.groups {
+            let taken = &mut self.taken.groups[group as usize];
             *taken += u64::from(vcores);
             let (wanted, cap) = (*taken, round.group_caps[group as usize]);
             if wanted > u64::from(cap) {
-                let (stage, job) = at.names();
+                let (stage, job) = self.names();
                 return Err(Violation::OverCap { row, stage, job, cap, wanted });
             }
         }
         Ok(())
     }
 
+    /// The stage's number and its job's name, for messages.
+    fn names(&self) -> (u32, String) {
+        let stage = self.jobs.stage(self.stages.here().id);
+        (stage.number(), stage.job().name().to_owned())
+    }
+
+    #[inline]
+    fn look(&mut self, _rows: usize) {
+        #[cfg(test)]
+        {
+            self.looks += _rows;
+        }
+    }
+}
+
+impl Taken {
     /// Leaves no trace, in O(rows), or in one sweep where that is less.
     fn clean(&mut self, round: &Bounds<'_>, words: usize, answer: &[BoundTask]) {
         if answer.len() >= words + round.free_vcores.len() {
             self.bound[..words].fill(0);
-            self.vcores_taken[..round.free_vcores.len()].fill(0);
-            self.memory_taken_mib[..round.free_memory_mib.len()].fill(0);
+            self.vcores[..round.free_vcores.len()].fill(0);
+            self.memory_mib[..round.free_memory_mib.len()].fill(0);
         } else {
             for bound in answer {
                 // A row at fault may name anything.
                 if let Some(word) = self.bound.get_mut(bound.task.index() / 64) {
                     *word = 0;
                 }
-                if let Some(taken) = self.vcores_taken.get_mut(bound.executor.index()) {
+                if let Some(taken) = self.vcores.get_mut(bound.executor.index()) {
                     *taken = 0;
                 }
-                if let Some(taken) = self.memory_taken_mib.get_mut(bound.executor.index()) {
+                if let Some(taken) = self.memory_mib.get_mut(bound.executor.index()) {
                     *taken = 0;
                 }
             }
         }
-        self.group_taken.fill(0);
+        self.groups[..round.group_caps.len()].fill(0);
     }
 }
 
@@ -211,7 +277,6 @@ struct Bounds<'a> {
     free_vcores: &'a [u32],
     free_memory_mib: &'a [u64],
     group_caps: &'a [u32],
-    unrestricted: bool,
 }
 
 impl<'a> Bounds<'a> {
@@ -221,164 +286,91 @@ impl<'a> Bounds<'a> {
             free_vcores: jobs.executors().free_vcores(),
             free_memory_mib: jobs.executors().free_memory_mib(),
             group_caps: jobs.limits().group_caps(),
-            unrestricted: jobs.limits().is_unrestricted(),
-        }
-    }
-}
-
-/// Rows that run in step. Policies that fill or deal out answer in such stretches, and they are cheap to check.
-struct Stretch {
-    first: BoundTask,
-    rows: usize,
-    one_executor: bool,
-}
-
-impl Stretch {
-    /// Shorter ones are checked row by row.
-    const WORTH_IT: usize = 4;
-
-    fn at(answer: &[BoundTask], row: usize) -> Self {
-        let first = answer[row];
-        let word = |b: &BoundTask| u64::from(b.task.0) | u64::from(b.executor.0) << 32;
-        let rest = &answer[row..];
-        let step = rest.get(1).map_or(0, |second| word(second).wrapping_sub(word(&first)));
-        let (same, next) = (1u64, 1u64 | 1 << 32);
-        if step != same && step != next {
-            return Self { first, rows: 1, one_executor: true };
-        }
-        let mut rows = 2;
-        // In blocks, so that the compiler compares many at once.
-        const BLOCK: usize = 16;
-        while let Some(block) = rest.get(rows - 1..rows + BLOCK) {
-            let in_step =
-                block.windows(2).fold(true, |so_far, w| so_far & (word(&w[1]).wrapping_sub(word(&w[0])) == step));
-            if !in_step {
-                break;
-            }
-            rows += BLOCK;
-        }
-        while rest.get(rows).is_some_and(|b| word(b).wrapping_sub(word(&rest[rows - 1])) == step) {
-            rows += 1;
-        }
-        Self { first, rows, one_executor: step == same }
-    }
-}
-
-/// Marks tasks as bound; refuses, without a trace, when one of them is already.
-fn claim(bound: &mut [u64], first: usize, rows: usize) -> bool {
-    let masks = || {
-        let end = first + rows;
-        (first / 64..end.div_ceil(64)).map(move |word| {
-            let from = first.saturating_sub(word * 64).min(64);
-            let to = (end - word * 64).min(64);
-            let mask = if to - from == 64 { u64::MAX } else { ((1u64 << (to - from)) - 1) << from };
-            (word, mask)
-        })
-    };
-    if masks().any(|(word, mask)| bound[word] & mask != 0) {
-        return false;
-    }
-    masks().for_each(|(word, mask)| bound[word] |= mask);
-    true
-}
-
-fn grow<T: Clone + Default>(scratch: &mut Vec<T>, to: usize) {
-    if scratch.len() < to {
-        scratch.resize(to, T::default());
-    }
-}
-
-/// Remembers the stage and the run of the last row: answers come mostly in order.
-struct StageCursor<'a> {
-    stage: Option<Stage<'a>>,
-    first: u32,
-    next: u32,
-    run: std::ops::Range<u32>,
-}
-
-impl<'a> StageCursor<'a> {
-    fn none() -> Self {
-        Self { stage: None, first: 1, next: 0, run: 0..0 }
-    }
-
-    /// Moves to the stage of `task`; returns the task's index in it.
-    #[inline]
-    fn locate_in(&mut self, jobs: &RunningJobs<'a>, task: TaskId) -> Option<u32> {
-        if !(self.first..self.next).contains(&task.0) {
-            let (id, _): (StageId, u32) = jobs.locate(task)?;
-            let stage = jobs.stage(id);
-            self.first = stage.first_task().0;
-            self.next = self.first + stage.task_count();
-            self.run = 0..0;
-            self.stage = Some(stage);
-        }
-        Some(task.0 - self.first)
-    }
-
-    #[inline]
-    fn is_pending(&mut self, index: u32) -> bool {
-        if self.run.contains(&index) {
-            return true;
-        }
-        match self.stage.as_ref().and_then(|s| s.pending_run_of(index)) {
-            Some(run) => {
-                self.run = run;
-                true
-            }
-            None => false,
         }
     }
 
-    /// What every task of the stage takes, where it is the same for all: vcores, memory.
-    fn uniform(&self) -> Option<(u32, u32)> {
-        let stage = self.stage.as_ref()?;
-        Some((stage.uniform_vcores()?, stage.uniform_memory_mib()?))
-    }
-
-    #[inline]
-    fn demand(&self, index: u32) -> (u32, u32) {
-        self.stage.as_ref().map_or((1, 0), |s| (s.vcores_of(index), s.memory_mib_of(index)))
-    }
-
-    /// The stage's number and its job's name, for messages.
-    fn names(&self) -> (u32, String) {
-        self.stage.as_ref().map_or((0, String::new()), |s| (s.number(), s.job().name().to_owned()))
+    /// Free memory of some executors; empty where nothing is wanted of it, `None` where it is not known for all of them.
+    fn free_memory(&self, executors: std::ops::Range<usize>, wanted: &Demand<'_>) -> Option<&'a [u64]> {
+        if matches!(wanted, Demand::Same(0)) { Some(&[]) } else { self.free_memory_mib.get(executors) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn claims_are_exact() {
-        for (first, rows) in [(0, 1), (0, 64), (0, 65), (63, 2), (5, 59), (5, 60), (1, 300), (128, 64), (70, 1)] {
-            let mut bound = vec![0u64; 8];
-            assert!(claim(&mut bound, first, rows));
-            let marked: Vec<usize> = (0..512).filter(|i| bound[i / 64] >> (i % 64) & 1 == 1).collect();
-            assert_eq!(marked, (first..first + rows).collect::<Vec<_>>());
-            let before = bound.clone();
-            assert!(!claim(&mut bound, first + rows - 1, 3), "one of them is bound");
-            assert_eq!(bound, before, "without a trace");
+    use super::*;
+    use crate::assemble::{
+        Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+    };
+    use crate::ids::{ExecutorId, StageId, TaskId};
+    use crate::limits::{Limits, LimitsView};
+
+    /// `stages` stages of `tasks` tasks each, all pending but every `hole`th, over 50 executors with room for all.
+    fn round(stages: u32, tasks: u32, hole: u32, differ: bool) -> Arc<Round> {
+        let specs: Vec<_> = (0..50).map(|i| ExecutorSpec::new(format!("e{i:02}"), 1_000_000)).collect();
+        let roster = Roster::new(&specs, &mut UidTable::default());
+        let mut builder = RoundBuilder::new();
+        builder.free_vcores(&[1_000_000; 50]);
+        let tenant = builder.tenant("team-a", 0, 0);
+        for key in 0..u64::from(stages) {
+            let id = format!("j{key:06}");
+            builder.job(JobRow { key, id: &id, tenant, priority: 0, submit_us: key, vcores_in_use: 0 });
+            let task = |i: u32| TaskSpec { vcores: if differ { 1 + i % 2 } else { 1 }, ..TaskSpec::default() };
+            let each: Vec<TaskSpec> = (0..tasks).map(task).collect();
+            let runs: Vec<(u32, u32)> =
+                (0..tasks).step_by(hole as usize).map(|at| (at, (hole - 1).min(tasks - at))).collect();
+            let pending = runs.iter().map(|run| run.1).sum();
+            let tasks = StageTasks::new(&each);
+            builder.stage(StageRow { number: 0, tasks, pending, running: 0, runnable_since_us: 0 }, runs);
         }
+        builder.finish(&roster, Clock::default())
+    }
+
+    fn pending(jobs: &RunningJobs<'_>) -> Vec<TaskId> {
+        jobs.stages().flat_map(|stage| stage.pending().map(|task| task.id())).collect()
+    }
+
+    /// How often a row of the answer is looked at, in stretches, pieces and one by one.
+    fn looks(round: &Round, limited: bool, answer: impl Fn(&[TaskId]) -> Vec<BoundTask>) -> f64 {
+        let stages = round.stage_refs();
+        let mut jobs = round.view(&stages);
+        let mut limits = Limits::unrestricted(jobs.stage_count(), 50);
+        (0..jobs.stage_count()).for_each(|s| limits.cap_vcores([StageId::from_index(s)], 1_000_000));
+        let block = limits.encode();
+        if limited {
+            let block = crate::block::BlockView::parse(block.words(), crate::block::BlockKind::Limits).unwrap();
+            jobs = jobs.with_limits(LimitsView::new(block, jobs.stage_count(), 50).unwrap()).unwrap();
+        }
+        let (answer, mut checker) = (answer(&pending(&jobs)), Checker::new());
+        assert_eq!(checker.check(&jobs, &answer), Ok(()));
+        checker.looks as f64 / answer.len() as f64
     }
 
     #[test]
-    fn stretches_are_found() {
-        let rows = |pairs: &[(u32, u32)]| -> Vec<BoundTask> {
-            pairs.iter().map(|&(t, e)| BoundTask::new(TaskId(t), ExecutorId(e))).collect()
+    fn no_row_is_looked_at_more_often_in_longer_answers() {
+        let on_one = |tasks: &[TaskId]| tasks.iter().map(|&task| BoundTask::new(task, ExecutorId(3))).collect();
+        let dealt = |tasks: &[TaskId]| {
+            (0u32..).zip(tasks).map(|(i, &task)| BoundTask::new(task, ExecutorId(i % 50))).collect::<Vec<_>>()
         };
-        let fill: Vec<(u32, u32)> = (0..40).map(|t| (t, 7)).chain([(40, 8)]).collect();
-        let deal: Vec<(u32, u32)> = (0..40).map(|t| (t, t)).chain([(40, 0)]).collect();
-        for (answer, expected, one) in [
-            (rows(&fill), 40, true),
-            (rows(&deal), 40, false),
-            (rows(&[(3, 1)]), 1, true),
-            (rows(&[(3, 1), (5, 1)]), 1, true),
-            (rows(&[(u32::MAX, 1), (0, 2)]), 2, true),
-        ] {
-            let found = Stretch::at(&answer, 0);
-            assert_eq!((found.rows, found.one_executor), (expected, one), "{answer:?}");
+        let alternating = |tasks: &[TaskId]| {
+            (0u32..).zip(tasks).map(|(i, &task)| BoundTask::new(task, ExecutorId(i % 2))).collect::<Vec<_>>()
+        };
+        let backwards =
+            |tasks: &[TaskId]| tasks.iter().rev().map(|&task| BoundTask::new(task, ExecutorId(7))).collect::<Vec<_>>();
+        for (stages, tasks, hole) in
+            [(1, 20_000, 1_000_000), (1, 20_000, 2), (1, 20_000, 9), (10_000, 2, 9), (200, 100, 30)]
+        {
+            for differ in [false, true] {
+                let round = round(stages, tasks, hole, differ);
+                for limited in [false, true] {
+                    let shape = format!("{stages} stages of {tasks}, holes {hole}, {differ} {limited}");
+                    assert!(looks(&round, limited, on_one) <= 3.0, "{shape}: on one executor");
+                    assert!(looks(&round, limited, dealt) <= 3.0, "{shape}: dealt");
+                    assert!(looks(&round, limited, alternating) <= 3.0, "{shape}: alternating");
+                    assert!(looks(&round, limited, backwards) <= 3.0, "{shape}: backwards");
+                }
+            }
         }
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! An answer is legal when every row names a pending task and an executor of the round, no task stands in it twice, no
 //! executor gets more vcores or memory than it has free, and every row respects the limits that filters set. The
-//! checker walks the answer, not the round: cost is O(rows), below 1 ns a row for answers that fill or deal out in order
-//! and some 5 ns a row for others, and it keeps its memory between rounds.
+//! checker walks the answer, not the round: cost is O(rows), whatever tasks take, whatever limits hold, and in whatever
+//! order the rows stand: below 1 ns a row for answers that fill or deal out in order, a few nanoseconds a row for others.
+//! It keeps its memory between rounds.
 
 mod checker;
+mod demand;
+mod stages;
+mod stretch;
 
 pub use checker::Checker;
 

@@ -1,6 +1,6 @@
 //! Tenants and jobs as a round shows them.
 
-use super::{RunningJobs, Stage};
+use super::{RunningJobs, Stage, StageColumns};
 use crate::block::{BlockView, ragged};
 use crate::columns::round;
 use crate::ids::{JobId, StageId, TenantId};
@@ -89,10 +89,14 @@ impl<'a> Job<'a> {
         self.jobs.round.column::<u32>(round::JOB_VCORES_IN_USE).get(self.id.index()).copied().unwrap_or(0)
     }
 
+    /// The numbers of its stages with pending tasks in this round. Costs less than [`Job::stages`].
+    pub fn stage_ids(&self) -> impl ExactSizeIterator<Item = StageId> + use<'a> {
+        ragged(self.jobs.round.column(round::JOB_STAGES), self.id.index()).map(StageId::from_index)
+    }
+
     /// Its stages with pending tasks, by number.
     pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage<'a>> + use<'a> {
-        let jobs = self.jobs;
-        let range = ragged(jobs.round.column(round::JOB_STAGES), self.id.index());
-        range.map(move |i| jobs.stage(StageId::from_index(i)))
+        let (jobs, columns) = (self.jobs, StageColumns::of(&self.jobs));
+        self.stage_ids().map(move |id| columns.stage(&jobs, id))
     }
 }

@@ -16,11 +16,12 @@ pub use holders::Holders;
 pub use jobs::{Job, Tenant};
 pub use labels::Labels;
 pub use stages::Stage;
+pub(crate) use stages::StageColumns;
 pub use tasks::Task;
 
 use crate::abi::RawBlock;
-use crate::block::{BlockError, BlockKind, BlockView, ragged};
-use crate::columns::{round, stage};
+use crate::block::{BlockError, BlockKind, BlockView};
+use crate::columns::{limits, round};
 use crate::ids::{ExecutorId, JobId, StageId, TaskId, TenantId};
 use crate::limits::LimitsView;
 
@@ -73,7 +74,9 @@ impl<'a> RunningJobs<'a> {
     /// # Errors
     /// When the limits were made for another number of stages or executors.
     pub fn with_limits(mut self, limits: LimitsView<'a>) -> Result<Self, BlockError> {
-        limits.check_shape(self.stages.len(), self.executors().len())?;
+        if !limits.fits(self.stages.len(), self.executors().len()) {
+            return Err(BlockError::Column { column: limits::STAGE_MASK, what: "was made for another round" });
+        }
         self.limits = limits;
         Ok(self)
     }
@@ -151,8 +154,8 @@ impl<'a> RunningJobs<'a> {
     /// The stages with pending tasks, in the contract's order: the order in which a policy without another opinion
     /// should bind.
     pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage<'a>> + DoubleEndedIterator + use<'a> {
-        let this = *self;
-        (0..self.stages.len()).map(move |i| this.stage(StageId::from_index(i)))
+        let (this, columns) = (*self, StageColumns::of(self));
+        (0..self.stages.len()).map(move |i| columns.stage(&this, StageId::from_index(i)))
     }
 
     /// One stage. Costs a handful of column look-ups: get it once, not once a task.
@@ -160,23 +163,7 @@ impl<'a> RunningJobs<'a> {
     /// A stage id that is not of this round gives a stage without tasks.
     #[must_use]
     pub fn stage(&self, id: StageId) -> Stage<'a> {
-        let i = id.index();
-        let block = self.stages.get(i).and_then(|b| BlockView::parse(b.words(), BlockKind::Stage).ok());
-        let block = block.unwrap_or(BlockView::empty());
-        let runs = ragged(self.round.column(round::STAGE_RUNS), i);
-        let first = self.task_bases().get(i).copied().unwrap_or(0);
-        let next = self.task_bases().get(i + 1).copied().unwrap_or(first);
-        Stage {
-            jobs: *self,
-            id,
-            block,
-            first_task: first,
-            tasks: next.saturating_sub(first),
-            run_start: self.round.column::<u32>(round::RUN_START).get(runs.clone()).unwrap_or(&[]),
-            run_length: self.round.column::<u32>(round::RUN_LENGTH).get(runs).unwrap_or(&[]),
-            vcores: block.column(stage::VCORES),
-            memory_mib: block.column(stage::MEMORY_MIB),
-        }
+        StageColumns::of(self).stage(self, id)
     }
 
     /// The first task number of each stage, and after the last stage the number of all tasks.

@@ -1,7 +1,7 @@
 //! Stages as a round shows them: which of their tasks are pending, and what is the same for all tasks of one.
 
 use super::{Holders, Job, RunningJobs, Task};
-use crate::block::BlockView;
+use crate::block::{BlockKind, BlockView, ragged};
 use crate::columns::{round, stage};
 use crate::ids::{JobId, StageId, TaskId};
 
@@ -17,6 +17,48 @@ pub struct Stage<'a> {
     pub(super) run_length: &'a [u32],
     pub(super) vcores: &'a [u32],
     pub(super) memory_mib: &'a [u32],
+}
+
+/// The columns of a round that say what its stages are, looked up once for all of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StageColumns<'a> {
+    task_bases: &'a [u32],
+    runs: &'a [u32],
+    run_start: &'a [u32],
+    run_length: &'a [u32],
+}
+
+impl<'a> StageColumns<'a> {
+    pub(crate) fn of(jobs: &RunningJobs<'a>) -> Self {
+        Self {
+            task_bases: jobs.task_bases(),
+            runs: jobs.round.column(round::STAGE_RUNS),
+            run_start: jobs.round.column(round::RUN_START),
+            run_length: jobs.round.column(round::RUN_LENGTH),
+        }
+    }
+
+    /// One stage of the same round.
+    #[inline]
+    pub(crate) fn stage(&self, jobs: &RunningJobs<'a>, id: StageId) -> Stage<'a> {
+        let i = id.index();
+        let block = jobs.stages.get(i).and_then(|b| BlockView::parse(b.words(), BlockKind::Stage).ok());
+        let block = block.unwrap_or(BlockView::empty());
+        let runs = ragged(self.runs, i);
+        let first = self.task_bases.get(i).copied().unwrap_or(0);
+        let next = self.task_bases.get(i + 1).copied().unwrap_or(first);
+        Stage {
+            jobs: *jobs,
+            id,
+            block,
+            first_task: first,
+            tasks: next.saturating_sub(first),
+            run_start: self.run_start.get(runs.clone()).unwrap_or(&[]),
+            run_length: self.run_length.get(runs).unwrap_or(&[]),
+            vcores: block.column(stage::VCORES),
+            memory_mib: block.column(stage::MEMORY_MIB),
+        }
+    }
 }
 
 impl<'a> Stage<'a> {
@@ -136,6 +178,27 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn has_holders(&self) -> bool {
         !self.block.column::<u32>(stage::HOLDER_UID).is_empty()
+    }
+
+    /// Where the runs of pending tasks begin, and how long they are.
+    pub(crate) fn run_columns(&self) -> (&'a [u32], &'a [u32]) {
+        (self.run_start, self.run_length)
+    }
+
+    /// Vcores as the host wrote them: one row a task, or one row for all, or none where each takes one. 0 stands for 1.
+    /// For loops over many tasks; for one, there is [`Stage::vcores_of`].
+    #[inline]
+    #[must_use]
+    pub fn vcores_column(&self) -> &'a [u32] {
+        self.vcores
+    }
+
+    /// Memory in MiB as the host wrote it: one row a task, or one row for all, or none where none is asked for.
+    /// For loops over many tasks; for one, there is [`Stage::memory_mib_of`].
+    #[inline]
+    #[must_use]
+    pub fn memory_mib_column(&self) -> &'a [u32] {
+        self.memory_mib
     }
 
     /// The holders of the input of all its tasks, as slices. Costs three column look-ups: get it once, not once a task.
