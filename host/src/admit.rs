@@ -10,7 +10,7 @@ use policy_plugin_api::{FromConfig, canned};
 
 use crate::activation::{ActivationError, Wanted};
 use crate::fallback::{BuiltIn, make_linked};
-use crate::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
+use crate::lane::{Decided, FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::limits::MAX_REHEARSED;
 use crate::load::Loaded;
 use crate::receipt::Quarantined;
@@ -324,12 +324,12 @@ pub(crate) fn rehearse(name: &str, pipeline: &Pipeline) -> Result<(), AdmitError
     for (title, round, limits) in canned::rounds() {
         let failed = |code, message| AdmitError::CannedRound { name: name.to_owned(), round: title, code, message };
         let cell = LimitsCell::new();
-        let answer = pollster::block_on(pipeline.rehearse(&round, limits.as_ref(), &cell));
+        let given = limits.map_or(Decided::Unrestricted, |limits| Decided::Limited(Arc::new(limits.to_block())));
+        let answer = pollster::block_on(pipeline.rehearse(&round, &given, &cell));
         match answer {
             Ok(proposal) => {
-                let decided = cell.get().cloned().flatten();
-                validate::check(&round, decided.as_deref(), proposal.rows())
-                    .map_err(|v| failed(v.code(), chain(&v)))?;
+                let decided = cell.into_inner().unwrap_or_default();
+                validate::check(&round, &decided, proposal.rows()).map_err(|f| failed(f.code, f.message))?;
             }
             Err(fault) if !fault.ejects() => {}
             Err(fault) => return Err(failed(fault.code, fault.message)),

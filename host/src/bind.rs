@@ -7,13 +7,12 @@ use std::time::Instant;
 
 use policy_plugin_api::abi::Proposal;
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
 
 use crate::event::EventKind;
 use crate::feedback::Batch;
 use crate::guard::Fault;
 use crate::host::{Outcome, Shared};
-use crate::lane::{Ran, limited_view};
+use crate::lane::{Decided, Ran};
 use crate::limits::{MAX_LANES_TRIED, MAX_LINEUPS_TRIED};
 use crate::record::{Dump, GenerationOf, Taken};
 use crate::slot::Active;
@@ -42,15 +41,16 @@ pub(crate) async fn bind(shared: &Shared, round: Arc<Round>) -> Plan {
             Ran::NotTaken if !shared.slot.is_current(&lineup) => {}
             Ran::NotTaken if tried.len() >= MAX_LANES_TRIED => break,
             Ran::NotTaken => tried.push(active.info.generation),
-            Ran::Answered { answer, limits } => {
+            Ran::Answered { answer, decided } => {
                 let took_us = begun.over();
-                return Asked { shared, round: &round, active, batch: &batch, limits, took_us }.settle(answer).await;
+                return Asked { shared, round: &round, active, batch: &batch, decided, took_us }.settle(answer).await;
             }
         }
     }
     let lineup = shared.slot.load();
     let took_us = begun.over();
-    let asked = Asked { shared, round: &round, active: &lineup.active, batch: &batch, limits: None, took_us };
+    let asked =
+        Asked { shared, round: &round, active: &lineup.active, batch: &batch, decided: Decided::Undecided, took_us };
     asked.fall_back(Fault::busy(), None).await
 }
 
@@ -103,7 +103,7 @@ impl Drop for Begun<'_> {
                 round: Arc::clone(self.round),
                 generation: GenerationOf::new(active, false),
                 observations: self.batch.block(),
-                limits: None,
+                limits: Decided::Undecided,
                 rows: None,
                 rejected: None,
                 fault: Some(Fault::dropped()),
@@ -119,8 +119,7 @@ struct Asked<'a> {
     round: &'a Arc<Round>,
     active: &'a Arc<Active>,
     batch: &'a Batch<'a>,
-    /// `None` when the filters did not come to a decision.
-    limits: Option<Option<Arc<Block>>>,
+    decided: Decided,
     took_us: u64,
 }
 
@@ -135,19 +134,15 @@ impl Asked<'_> {
             Err(fault) => return self.fall_back(fault, None).await,
             Ok(proposal) => proposal,
         };
-        // Filters have decided if the policy has answered.
-        let limits = self.limits.as_ref().and_then(Option::as_deref);
-        let plan = match validate(proposal, round, limits, &active.info, None) {
-            Err(Rejected { violation, proposal }) => {
-                return self.fall_back(Fault::of_violation(&violation), Some(Arc::new(proposal))).await;
-            }
+        let plan = match validate(proposal, round, &self.decided, &active.info, None) {
+            Err(Rejected { fault, proposal }) => return self.fall_back(fault, Some(Arc::new(proposal))).await,
             Ok(plan) => plan,
         };
         if active.rounds.fetch_add(1, Ordering::AcqRel) == 0 {
             let _ = active.first_answer.set(Instant::now());
         }
         if let (Some(shadows), Some(rows)) = (&active.shadows, plan.proposal()) {
-            shadows.saw(round, self.limits.as_ref().and_then(Option::as_ref), rows);
+            shadows.saw(round, &self.decided, rows);
         }
         if let Some(recorder) = &shared.recorder {
             recorder.round(self.taken(None, None, &plan));
@@ -179,7 +174,7 @@ impl Asked<'_> {
             round: Arc::clone(self.round),
             generation: GenerationOf::new(self.active, fault.is_none()),
             observations: self.batch.seen().cloned(),
-            limits: self.limits.clone(),
+            limits: self.decided.clone(),
             rows: plan.proposal().cloned(),
             rejected,
             fault,
@@ -202,20 +197,23 @@ impl Asked<'_> {
         let message = format!("{who}, generation {generation}: {}", fault.message);
         shared.emit(EventKind::FallbackRound { policy, generation, code: fault.code, message: message.clone() });
         let reason = Some(FallbackReason { code: fault.code, message });
-        let open = || active.info.filters.is_empty().then_some(None);
-        let Some(limits) = self.limits.clone().or_else(open) else {
+        // Where there are no filters, there is nothing to decide.
+        let decided = match &self.decided {
+            Decided::Undecided if active.info.filters.is_empty() => &Decided::Unrestricted,
+            decided => decided,
+        };
+        let stages = round.stage_refs();
+        let Ok(view) = decided.view(round, &stages) else {
             shared.empty_rounds.fetch_add(1, Ordering::Relaxed);
             return Plan::empty(round, &active.info, reason);
         };
-        let stages = round.stage_refs();
-        let view = limited_view(round, &stages, limits.as_deref());
         let mut slots = Vec::new();
         view.available_slots(&mut slots);
         let rows = active.fallback.bind_tasks(&mut slots, &view).await;
         let rows = rows.map(Proposal::from).map_err(|e| chain(&e));
         let plan = rows.and_then(|rows| {
-            let plan = validate(rows, round, limits.as_deref(), &active.info, reason.clone());
-            plan.map_err(|rejected| chain(&rejected.violation))
+            let plan = validate(rows, round, decided, &active.info, reason.clone());
+            plan.map_err(|rejected| rejected.fault.message)
         });
         plan.unwrap_or_else(|message| {
             tracing::error!(fallback = active.info.fallback.name(), "the fallback failed, nothing is bound: {message}");

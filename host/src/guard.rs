@@ -134,6 +134,10 @@ impl Fault {
         Self::of_part("score", name, code, chain(fault))
     }
 
+    pub(crate) fn bad_limits(what: &str) -> Self {
+        Self { code: "filter-bad-limits", part: None, message: format!("limits: {what}"), forgiven: false }
+    }
+
     pub(crate) fn score_out_of_range(name: &str, value: f32) -> Self {
         let message = format!("a score of {value}; scores are between 0 and {MAX_SCORE}");
         Self::of_part("score", name, "score-out-of-range", message)

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
+use policy_plugin_api::BoundTask;
 use policy_plugin_api::abi::{Proposal, RawBlock};
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::{Block, BlockKind, BlockView};
-use policy_plugin_api::{BoundTask, Limits};
+use policy_plugin_api::block::Block;
 
 use crate::background;
-use crate::lane::{LimitsCell, Pipeline};
+use crate::lane::{Decided, LimitsCell, Pipeline};
 use crate::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
 use crate::placement::input_bytes;
 use crate::receipt::ShadowReceipt;
@@ -89,7 +89,7 @@ impl Shown {
 
 enum Message {
     Observed(Arc<Block>),
-    Round { round: Arc<Round>, limits: Option<Arc<Block>>, rows: Arc<Proposal> },
+    Round { round: Arc<Round>, decided: Decided, rows: Arc<Proposal> },
 }
 
 /// The thread's handle. Dropping it ends the thread after the round at hand.
@@ -143,10 +143,10 @@ impl Shadows {
     }
 
     /// Shows a round with the answer that counts; never waits.
-    pub(crate) fn saw(&self, round: &Arc<Round>, limits: Option<&Arc<Block>>, rows: &Arc<Proposal>) {
+    pub(crate) fn saw(&self, round: &Arc<Round>, decided: &Decided, rows: &Arc<Proposal>) {
         if !self.shared.busy.swap(true, Ordering::AcqRel) {
-            let (round, limits, rows) = (Arc::clone(round), limits.cloned(), Arc::clone(rows));
-            if self.messages.try_send(Message::Round { round, limits, rows }).is_ok() {
+            let (round, decided, rows) = (Arc::clone(round), decided.clone(), Arc::clone(rows));
+            if self.messages.try_send(Message::Round { round, decided, rows }).is_ok() {
                 return;
             }
             self.shared.busy.store(false, Ordering::Release);
@@ -185,9 +185,9 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
             common.set_asked(Some(at));
             let fault = match &message {
                 Message::Observed(batch) => shadow.pipeline.observe(RawBlock::new(batch)).err(),
-                Message::Round { round, limits, rows } => {
+                Message::Round { round, decided, rows } => {
                     let begun = Instant::now();
-                    let answer = ask(&shadow.pipeline, round, limits.as_deref());
+                    let answer = ask(&shadow.pipeline, round, decided);
                     let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
                     match answer {
                         Ok(own) => {
@@ -224,17 +224,10 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
     }
 }
 
-/// Asks under the limits that the filters set for the round, and judges the answer by the contract.
-fn ask(pipeline: &Pipeline, round: &Round, limits: Option<&Block>) -> Result<Proposal, crate::guard::Fault> {
-    let stages = round.stage_refs();
-    let view = round.view(&stages);
-    let given = limits.and_then(|block| {
-        let block = BlockView::parse(block.words(), BlockKind::Limits).ok()?;
-        Limits::decode(block, view.stage_count(), view.executors().len()).ok()
-    });
-    let answer = pollster::block_on(pipeline.rehearse(round, given.as_ref(), &LimitsCell::new()))?;
-    let legal = validate::check(round, limits, answer.rows());
-    legal.map_err(|violation| crate::guard::Fault::of_violation(&violation))?;
+/// Asks under what the filters decided for the round, and judges the answer by the contract.
+fn ask(pipeline: &Pipeline, round: &Round, decided: &Decided) -> Result<Proposal, crate::guard::Fault> {
+    let answer = pollster::block_on(pipeline.rehearse(round, decided, &LimitsCell::new()))?;
+    validate::check(round, decided, answer.rows())?;
     Ok(answer)
 }
 

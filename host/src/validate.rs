@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use policy_plugin_api::BoundTask;
-use policy_plugin_api::abi::{Proposal, RawBlock};
+use policy_plugin_api::abi::Proposal;
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
-use policy_plugin_api::contract::{Checker, Violation};
+use policy_plugin_api::contract::Checker;
 
-use crate::lane::limited_view;
+use crate::guard::Fault;
+use crate::lane::Decided;
 use crate::slot::ActiveInfo;
 
 /// A legal answer to a round: what the embedder applies. There is no other way to get bindings out of the host.
@@ -75,23 +75,37 @@ impl Plan {
     }
 }
 
-/// A proposal that broke the contract.
+/// A proposal that broke the contract, as far as it is kept to show that.
 #[derive(Debug)]
 pub(crate) struct Rejected {
-    pub(crate) violation: Violation,
+    pub(crate) fault: Fault,
     pub(crate) proposal: Proposal,
 }
 
-/// Checks a proposal against its round and the limits of the filters; a legal one becomes a plan.
+impl Rejected {
+    /// An answer may be as long as the plugin likes. Of one that is longer than its round allows, one row more than that
+    /// is kept: enough to show the fault, and no longer than the round. The rest goes back to the plugin at once.
+    fn new(fault: Fault, proposal: Proposal, round: &Round) -> Self {
+        let stages = round.stage_refs();
+        let most = round.view(&stages).bindable().saturating_add(1);
+        let proposal = match proposal.rows().get(..most) {
+            Some(rows) if rows.len() < proposal.rows().len() => Proposal::from(rows.to_vec()),
+            _ => proposal,
+        };
+        Self { fault, proposal }
+    }
+}
+
+/// Checks a proposal against its round and what the filters decided; a legal one becomes a plan.
 pub(crate) fn validate(
     proposal: Proposal,
     round: &Arc<Round>,
-    limits: Option<&Block>,
+    decided: &Decided,
     answered_by: &Arc<ActiveInfo>,
     fallback: Option<FallbackReason>,
 ) -> Result<Plan, Rejected> {
-    if let Err(violation) = check(round, limits, proposal.rows()) {
-        return Err(Rejected { violation, proposal });
+    if let Err(fault) = check(round, decided, proposal.rows()) {
+        return Err(Rejected::new(fault, proposal, round));
     }
     Ok(Plan {
         round: Arc::clone(round),
@@ -102,7 +116,7 @@ pub(crate) fn validate(
 }
 
 /// The contract, with scratch memory that each thread keeps.
-pub(crate) fn check(round: &Round, limits: Option<&Block>, rows: &[BoundTask]) -> Result<(), Violation> {
+pub(crate) fn check(round: &Round, decided: &Decided, rows: &[BoundTask]) -> Result<(), Fault> {
     thread_local! {
         static CHECKER: RefCell<Checker> = RefCell::new(Checker::new());
     }
@@ -110,7 +124,31 @@ pub(crate) fn check(round: &Round, limits: Option<&Block>, rows: &[BoundTask]) -
         return Ok(());
     }
     let stages = round.stage_refs();
-    let stages: &[RawBlock<'_>] = &stages;
-    let view = limited_view(round, stages, limits);
-    CHECKER.with_borrow_mut(|checker| checker.check(&view, rows))
+    let jobs = decided.view(round, &stages)?;
+    let checked = CHECKER.with_borrow_mut(|checker| checker.check(&jobs, rows));
+    checked.map_err(|violation| Fault::of_violation(&violation))
+}
+
+#[cfg(test)]
+mod tests {
+    use policy_plugin_api::{ExecutorId, TaskId, canned};
+
+    use super::*;
+
+    #[test]
+    fn of_an_answer_that_is_too_long_no_more_is_kept_than_its_round_allows() {
+        let (_, round, _) = canned::rounds().into_iter().find(|r| r.0 == "fragmented").expect("a canned round");
+        let stages = round.stage_refs();
+        let bindable = round.view(&stages).bindable();
+        let rows = |n: usize| Proposal::from(vec![BoundTask::new(TaskId(0), ExecutorId(0)); n]);
+        for (given, kept) in [(bindable + 1, bindable + 1), (bindable + 2, bindable + 1), (1_000_000, bindable + 1)] {
+            let fault = check(&round, &Decided::Unrestricted, rows(given).rows()).expect_err("too long");
+            assert_eq!(fault.code, "too-many-rows");
+            assert!(fault.message.contains(&given.to_string()), "{}", fault.message);
+            let rejected = Rejected::new(fault, rows(given), &round);
+            assert_eq!(rejected.proposal.rows().len(), kept);
+        }
+        let rejected = Rejected::new(Fault::bad_limits(""), rows(2), &round);
+        assert_eq!(rejected.proposal.rows().len(), 2);
+    }
 }

@@ -12,6 +12,9 @@ use policy_plugin_api::assemble::Round;
 
 #[path = "integration/rounds.rs"]
 mod rounds;
+#[allow(dead_code, reason = "shared with the other test binary, which uses all of it")]
+#[path = "integration/sandbox.rs"]
+mod sandbox;
 
 /// The inline lane of a linked policy is ready at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -43,4 +46,28 @@ fn a_bound_task_costs_no_allocation() {
             "{name}: {small} allocations for 1,000 tasks, {large} for 1,000,000"
         );
     }
+}
+
+/// The plugin allocates by itself; what is counted here is the host's.
+#[test]
+fn an_answer_that_is_far_too_long_costs_the_host_no_more_than_its_round() {
+    let sandbox = sandbox::Sandbox::new();
+    sandbox.drop_in("fixture_hostile");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let host = PolicyHost::start(HostOptions::default().plugins(sandbox.plugins())).unwrap();
+    let active = r#"{ "policy": "hostile", "lane": "inline", "deadline_ms": 60000,
+        "config": { "bind": "far-too-many-rows", "job": "trap" } }"#;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while let Err(refused) = runtime.block_on(host.switch(active)) {
+        assert!(std::time::Instant::now() < until, "the library is not admitted: {refused}");
+    }
+    let warm = now(host.bind(rounds::round(4, 4, 8)));
+    assert_eq!((warm.policy(), warm.fallback()), ("hostile", None));
+    let mut plan = None;
+    let round = rounds::jobs_round(4, 4, &[("trap", "team-a", 8)]);
+    let info = allocation_counter::measure(|| plan = Some(now(host.bind(round))));
+    let plan = plan.expect("bound");
+    assert_eq!(plan.fallback().map(|reason| reason.code), Some("too-many-rows"));
+    assert_eq!(plan.bindings().len(), 8, "the fallback binds");
+    assert!(info.bytes_total < 256 * 1024, "{} bytes for an answer of 16 MiB", info.bytes_total);
 }

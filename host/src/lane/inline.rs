@@ -68,7 +68,7 @@ impl Inline {
         let observations = batch.block();
         let answer = self.call(round, observations.as_deref(), &limits, &turn.caller).await;
         drop(turn);
-        Ran::Answered { answer, limits: limits.get().cloned() }
+        Ran::Answered { answer, decided: limits.get().cloned().unwrap_or_default() }
     }
 
     /// Waits until the policy is in no call; `None` when that takes longer than its deadline.

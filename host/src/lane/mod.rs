@@ -1,6 +1,7 @@
 //! Lanes: where plugin code runs. A pipeline (filters, then a policy) is the same in every lane, and in one call at a
 //! time: rounds wait for each other, and the hand-over of state is the last call before another generation takes over.
 
+mod decided;
 mod inline;
 mod pipeline;
 mod station;
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 use policy_plugin_api::PolicyState;
 use policy_plugin_api::abi::{PolicyFault, Proposal};
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
 
-pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, ScoreInstance, Scored, limited_view};
+pub(crate) use decided::Decided;
+pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, ScoreInstance, Scored};
 pub(crate) use station::{Nudge, stuck_threads};
 pub(crate) use turns::News;
 
@@ -26,8 +27,8 @@ use crate::guard::{Fault, Guard};
 use inline::Inline;
 use thread::Runner;
 
-/// The limits that the filters of a round set, once they have: `Some(None)` is "unrestricted".
-pub(crate) type LimitsCell = OnceLock<Option<Arc<Block>>>;
+/// What the filters of a round decided, once they have.
+pub(crate) type LimitsCell = OnceLock<Decided>;
 
 /// A pipeline where it runs.
 #[derive(Debug)]
@@ -49,11 +50,7 @@ enum Kind {
 #[derive(Debug)]
 pub(crate) enum Ran {
     /// The policy was asked.
-    Answered {
-        answer: Result<Proposal, Fault>,
-        /// `None` when the filters did not come to a decision: then nothing may be bound.
-        limits: Option<Option<Arc<Block>>>,
-    },
+    Answered { answer: Result<Proposal, Fault>, decided: Decided },
     /// No code of this lane has seen the round: the policy is in a call that is late, or about to be replaced.
     NotTaken,
 }

@@ -13,11 +13,9 @@ use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyF
 use policy_plugin_api::assemble::Round;
 use policy_plugin_api::block::Block;
 use policy_plugin_api::observe::Observations;
-use policy_plugin_api::{
-    AvailableTaskSlots, Candidates, DistributionPolicy, Limits, PolicyError, PolicyState, RunningJobs,
-};
+use policy_plugin_api::{AvailableTaskSlots, Candidates, DistributionPolicy, PolicyError, PolicyState, RunningJobs};
 
-use super::LimitsCell;
+use super::{Decided, LimitsCell};
 use crate::guard::Fault;
 use crate::text::chain;
 
@@ -112,32 +110,27 @@ impl Pipeline {
         if let Some(block) = observations {
             self.observe(RawBlock::new(block))?;
         }
-        self.decide_and_bind(round, None, limits).await
+        self.decide_and_bind(round, &Decided::Unrestricted, limits).await
     }
 
-    /// Runs one canned round, under the limits that come with it and those of the filters.
+    /// Runs one round under the limits that come with it and those of the filters.
     pub(crate) async fn rehearse(
         &self,
         round: &Round,
-        canned: Option<&Limits>,
+        given: &Decided,
         limits: &LimitsCell,
     ) -> Result<Proposal, Fault> {
-        self.decide_and_bind(round, canned, limits).await
+        self.decide_and_bind(round, given, limits).await
     }
 
-    async fn decide_and_bind(
-        &self,
-        round: &Round,
-        given: Option<&Limits>,
-        limits: &LimitsCell,
-    ) -> Result<Proposal, Fault> {
+    async fn decide_and_bind(&self, round: &Round, given: &Decided, limits: &LimitsCell) -> Result<Proposal, Fault> {
         let stages = round.stage_refs();
         let view = round.view(&stages);
         let mut slots = SCRATCH.take();
         view.available_slots(&mut slots);
         let decided = self.filter(round, &stages, &view, &slots, given)?;
-        let block = limits.get_or_init(|| decided).as_deref();
-        let raw_limits = block.map(RawBlock::new);
+        let decided = limits.get_or_init(|| decided);
+        let raw_limits = decided.block().map(RawBlock::new);
         let raw =
             RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), &stages, raw_limits);
         let answer = match self.policy() {
@@ -145,10 +138,10 @@ impl Pipeline {
                 policy.bind(raw, &mut slots).await.map_err(|fault| Fault::of_policy(&fault))
             }
             PolicyInstance::Linked(policy) => {
-                let view = limited_view(round, &stages, block);
+                let view = decided.view(round, &stages)?;
                 guarded(policy.bind_tasks(&mut slots, &view)).await.map_err(|fault| Fault::of_policy(&fault))
             }
-            PolicyInstance::Composite(scored) => scored.bind(raw, &mut slots, &limited_view(round, &stages, block)),
+            PolicyInstance::Composite(scored) => scored.bind(raw, &mut slots, &decided.view(round, &stages)?),
         };
         SCRATCH.set(slots);
         answer
@@ -181,19 +174,26 @@ impl Pipeline {
         stages: &[RawBlock<'_>],
         view: &RunningJobs<'_>,
         slots: &[AvailableTaskSlots],
-        given: Option<&Limits>,
-    ) -> Result<Option<Arc<Block>>, Fault> {
-        if self.filters.is_empty() && given.is_none() {
-            return Ok(None);
-        }
+        given: &Decided,
+    ) -> Result<Decided, Fault> {
         let shape = (view.stage_count(), view.executors().len());
         let raw = RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), stages, None);
-        let mut all = given.cloned().unwrap_or_else(|| Limits::unrestricted(shape.0, shape.1));
+        let mut decided = given.clone();
         for f in &self.filters {
             let own = f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?;
-            all.intersect(&own);
+            decided = match (decided, own) {
+                (decided, None) => decided,
+                // Where one filter decides, what it wrote is what holds.
+                (Decided::Unrestricted, Some(own)) => Decided::Limited(Arc::new(own)),
+                (Decided::Limited(before), Some(own)) => {
+                    let mut all = before.to_limits();
+                    all.intersect(&own.to_limits());
+                    Decided::Limited(Arc::new(all.to_block()))
+                }
+                (Decided::Undecided, Some(_)) => Decided::Undecided,
+            };
         }
-        Ok((!all.is_unrestricted()).then(|| Arc::new(all.encode())))
+        Ok(decided)
     }
 
     /// What the policy hands over to its successor.
@@ -213,21 +213,6 @@ impl Pipeline {
             PolicyInstance::Linked(policy) => catch(|| policy.import_state(state))?.map_err(fault_of),
         }
     }
-}
-
-/// The round under limits that were checked when they were decoded.
-pub(crate) fn limited_view<'a>(
-    round: &'a Round,
-    stages: &'a [RawBlock<'a>],
-    limits: Option<&'a Block>,
-) -> RunningJobs<'a> {
-    RunningJobs::from_blocks(
-        RawBlock::new(round.body()),
-        RawBlock::new(round.roster().block()),
-        stages,
-        limits.map(RawBlock::new),
-    )
-    .expect("round and limits were built for each other")
 }
 
 fn fault_of(error: PolicyError) -> PolicyFault {

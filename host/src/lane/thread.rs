@@ -124,7 +124,7 @@ impl Runner {
             None => asking.wait(&mut answer).await,
         };
         let Some(answer) = found else { return Ran::NotTaken };
-        Ran::Answered { answer, limits: progress.limits.get().cloned() }
+        Ran::Answered { answer, decided: progress.limits.get().cloned().unwrap_or_default() }
     }
 
     /// Exports the policy's state as its last call, for now: until it is released, no job begins.

@@ -15,6 +15,7 @@ use policy_plugin_api::block::Block;
 use super::keep::Kept;
 use super::{RecordedGeneration, RecordedPart};
 use crate::guard::Fault;
+use crate::lane::Decided;
 use crate::slot::{Active, ActiveInfo};
 
 /// Kinds of entries. Numbers are part of the format.
@@ -84,8 +85,8 @@ pub(crate) struct Taken {
     pub(crate) round: Arc<Round>,
     pub(crate) generation: GenerationOf,
     pub(crate) observations: Option<Arc<Block>>,
-    /// As in [`Ran`](crate::lane::Ran): `None` when the filters did not decide.
-    pub(crate) limits: Option<Option<Arc<Block>>>,
+    /// As in [`Ran`](crate::lane::Ran).
+    pub(crate) limits: Decided,
     /// What was bound.
     pub(crate) rows: Option<Arc<Proposal>>,
     /// The policy's own answer, where it broke the contract.
@@ -97,10 +98,10 @@ pub(crate) struct Taken {
 impl Taken {
     /// What it keeps in memory, about, while it waits.
     pub(super) fn bytes(&self) -> usize {
-        let block = |b: &Option<Arc<Block>>| b.as_ref().map_or(0, |b| 8 * b.words().len());
+        let block = |b: Option<&Block>| b.map_or(0, |b| 8 * b.words().len());
         let rows = |p: &Option<Arc<Proposal>>| p.as_ref().map_or(0, |p| size_of_val(p.rows()));
-        let limits = self.limits.as_ref().map_or(0, block);
-        8 * self.round.body().words().len() + block(&self.observations) + limits + rows(&self.rows)
+        let blocks = block(self.observations.as_deref()) + block(self.limits.block());
+        8 * self.round.body().words().len() + blocks + rows(&self.rows) + rows(&self.rejected)
     }
 }
 
@@ -195,10 +196,10 @@ impl Encoder {
 }
 
 fn put_round(out: &mut Vec<u8>, taken: &Taken, roster: u64, stages: &[u64], base: &[u64]) {
-    let limits = taken.limits.as_ref().and_then(Option::as_ref);
+    let limits = taken.limits.block();
     let set = |is: bool, flag: u8| if is { flag } else { 0 };
     out.push(
-        set(taken.limits.is_some(), flag::DECIDED)
+        set(!taken.limits.is_undecided(), flag::DECIDED)
             | set(limits.is_some(), flag::LIMITED)
             | set(taken.observations.is_some(), flag::OBSERVED)
             | set(taken.rejected.is_some(), flag::REJECTED)
@@ -208,7 +209,7 @@ fn put_round(out: &mut Vec<u8>, taken: &Taken, roster: u64, stages: &[u64], base
     put_u32(out, stages.len());
     stages.iter().for_each(|&n| put_u64(out, n));
     put_changes(out, taken.round.body().words(), base);
-    for block in [limits, taken.observations.as_ref()].into_iter().flatten() {
+    for block in [limits, taken.observations.as_deref()].into_iter().flatten() {
         put_words(out, block.words());
     }
     put_rows(out, taken.rows.as_ref().map_or(&[], |rows| rows.rows()));

@@ -13,8 +13,7 @@ use super::raw::{
 };
 use super::text::{shown, shown_within};
 use crate::binding::BoundTask;
-use crate::block::{BlockKind, BlockView};
-use crate::limits::Limits;
+use crate::limits::LimitsBlock;
 use crate::policy::PolicyState;
 use crate::round::AvailableTaskSlots;
 use crate::score::Candidates;
@@ -61,7 +60,8 @@ impl From<RawFault> for PolicyFault {
     }
 }
 
-/// An answer as it came: not validated yet.
+/// An answer as it came: not validated yet. The rows lie where the plugin put them: the host copies none of them, and
+/// giving the memory back is the plugin's own code.
 pub struct Proposal(RVec<RawBinding>);
 
 impl Proposal {
@@ -256,23 +256,23 @@ impl Debug for ForeignPolicy {
 pub struct ForeignFilter(FilterBox);
 
 impl ForeignFilter {
-    /// Asks for the limits of a round of `stages` stages and `executors` executors.
+    /// Asks for the limits of a round of `stages` stages and `executors` executors; `None` where it restricts nothing.
     ///
     /// # Errors
-    /// What the filter answered, its panic, or limits that do not fit the round.
+    /// What the filter answered, its panic, or limits that do not fit the round, as [`LimitsBlock::from_words`]. What a
+    /// filter says must be understood completely: what was passed over would not be restricted.
     pub fn filter(
         &self,
         round: RawRound<'_>,
         slots: &[AvailableTaskSlots],
         (stages, executors): (usize, usize),
-    ) -> Result<Limits, PolicyFault> {
+    ) -> Result<Option<LimitsBlock>, PolicyFault> {
         let words = self.0.filter(round, RSlice::from_slice(bytemuck::cast_slice(slots))).into_result()?;
         if words.is_empty() {
-            return Ok(Limits::unrestricted(stages, executors));
+            return Ok(None);
         }
-        BlockView::parse(&words, BlockKind::Limits)
-            .and_then(|block| Limits::decode(block, stages, executors))
-            .map_err(|e| PolicyFault::Protocol(format!("limits: {e}")))
+        let limits = LimitsBlock::from_words(&words, stages, executors);
+        limits.map(Some).map_err(|e| PolicyFault::Protocol(format!("limits: {e}")))
     }
 
     /// Delivers observations.

@@ -61,6 +61,7 @@ async fn an_illegal_answer_is_not_applied_not_even_in_part() {
         ("twice", "task-bound-twice"),
         ("overbook", "executor-overbooked"),
         ("too-many-rows", "too-many-rows"),
+        ("far-too-many-rows", "too-many-rows"),
     ] {
         let hosted = hostile(&format!(r#""bind": "{bind}""#), "thread", 10_000).await;
         one_round(hosted, code).await;
@@ -154,6 +155,44 @@ async fn a_filter_that_fails_lets_nothing_through() {
         assert!(hosted.host.active().filters.is_empty(), "the last good activation had none");
         assert_eq!(hosted.host.receipt().empty_rounds, 1);
     }
+}
+
+#[tokio::test]
+async fn limits_that_cannot_be_read_completely_let_nothing_through() {
+    for (how, column) in [
+        ("other-type", "column 2"),
+        ("past-the-end", "column 2"),
+        ("no-caps", "column 3"),
+        ("unknown-column", "column 7"),
+        ("huge", "words"),
+    ] {
+        let mut hosted = Hosted::start();
+        hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
+        hosted.bind(1).await;
+        let filter = format!(r#"{{ "policy": "raw-limits", "config": {{ "how": "{how}" }} }}"#);
+        let active = format!(r#"{{ "policy": "bias", "filters": [{filter}] }}"#);
+        hosted.bring_up("fixture_raw_limits", &active, "bias").await;
+        assert_eq!(hosted.bind(3).await.bindings().len(), 3, "{how}: no trap, no limits");
+        let plan = hosted.host.bind(jobs_round(4, 2, &[("trap", "team-a", 5)])).await;
+        let reason = plan.fallback().unwrap_or_else(|| panic!("{how}: what it says cannot be known"));
+        assert_eq!(reason.code, "filter-bad-limits", "{how}");
+        assert!(reason.message.contains("raw-limits") && reason.message.contains(column), "{}", reason.message);
+        assert!(plan.bindings().is_empty(), "{how}: everything was forbidden");
+        let receipt = hosted.receipted("bias").await;
+        assert_eq!(hosted.bind(3).await.answered_by().generation, receipt);
+        assert!(hosted.host.active().filters.is_empty(), "{how}: the last good activation had none");
+    }
+}
+
+#[tokio::test]
+async fn limits_that_close_everything_close_everything() {
+    let mut hosted = Hosted::start();
+    hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
+    hosted.bind(1).await;
+    let active = r#"{ "policy": "bias", "filters": [{ "policy": "raw-limits", "config": { "how": "well" } }] }"#;
+    hosted.bring_up("fixture_raw_limits", active, "bias").await;
+    let plan = hosted.host.bind(jobs_round(4, 2, &[("trap", "team-a", 5)])).await;
+    assert_eq!((plan.fallback(), plan.bindings().len()), (None, 0));
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ fn the_abi_crate_is_named_in_two_places_only() {
     for (path, text) in sources() {
         let may = path.starts_with("plugin-api/src/abi/")
             || path == "host/src/load/dl.rs"
-            || ["other-layout", "unchecked-root", "unchecked-scores"]
+            || ["other-layout", "raw-limits", "unchecked-root", "unchecked-scores"]
                 .iter()
                 .any(|fixture| path.starts_with(&format!("tests/fixtures/{fixture}/")))
             || path.ends_with("/tidy.rs");
