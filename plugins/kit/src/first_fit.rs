@@ -1,12 +1,14 @@
 //! Fills executors in a given order, one after another: the whole of bias, and what other policies do with tasks that
 //! their own rule says nothing about.
 
+use std::ops::ControlFlow;
+
 use policy_plugin_api::round::Stage;
 use policy_plugin_api::{AvailableTaskSlots, BoundTask, ExecutorId};
 
 use crate::demand::{Demand, Hints};
 use crate::gate::{Gate, Pass};
-use crate::pending::{draw, walk};
+use crate::pending::{MAX_PASSED_OVER, draw, each_pending};
 
 /// The executors of a round in the order in which they are filled, counted down as tasks are bound.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub struct FirstFit<'s> {
     hints: Hints,
     passed_over: u32,
 }
+
+/// What an executor has left when there is none.
+const NOTHING_FREE: AvailableTaskSlots = AvailableTaskSlots { executor: ExecutorId(u32::MAX), slots: 0, memory_mib: 0 };
 
 fn most_free(slot: &AvailableTaskSlots) -> (std::cmp::Reverse<u32>, ExecutorId) {
     (std::cmp::Reverse(slot.slots), slot.executor)
@@ -83,10 +88,7 @@ impl<'s> FirstFit<'s> {
         match Demand::of_stage(stage) {
             Some(demand) => self.bind_uniform(stage, demand, gate, pass, answer),
             None => {
-                let mut passed_over = self.passed_over;
-                let mut own = (!pass.allows_all()).then(Hints::default);
-                walk(stage, gate, pass, &mut passed_over, answer, |_, demand| self.place(demand, pass, own.as_mut()));
-                self.passed_over = passed_over;
+                let _ = self.bind_mixed(stage, gate, pass, answer);
             }
         }
     }
@@ -97,8 +99,19 @@ impl<'s> FirstFit<'s> {
         if self.is_exhausted() {
             return None;
         }
+        self.place_from(self.first, demand, pass, own)
+    }
+
+    /// As [`FirstFit::place`], where the task fits on no executor before `start`.
+    fn place_from(
+        &mut self,
+        start: usize,
+        demand: Demand,
+        pass: &Pass<'_>,
+        own: Option<&mut Hints>,
+    ) -> Option<ExecutorId> {
         let known = own.as_deref().unwrap_or(&self.hints).start(demand);
-        let found = self.find(known.max(self.first), demand, pass);
+        let found = self.find(known.max(start), demand, pass);
         own.unwrap_or(&mut self.hints).note(demand, found.unwrap_or(self.slots.len()));
         found.map(|position| self.take(position, demand))
     }
@@ -114,6 +127,58 @@ impl<'s> FirstFit<'s> {
             return None;
         }
         self.slots[start..].iter().position(fits).map(|position| start + position)
+    }
+
+    /// Most tasks go to the executor that is being filled; for the others, what is known of their kind says where to look.
+    fn bind_mixed(
+        &mut self,
+        stage: &Stage<'_>,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        answer: &mut Vec<BoundTask>,
+    ) -> ControlFlow<()> {
+        let all = gate.room(pass);
+        let (mut room, mut own) = (all, (!pass.allows_all()).then(Hints::default));
+        let mut at = self.open_from(self.first, pass);
+        let mut free = self.slots.get(at).copied().unwrap_or(NOTHING_FREE);
+        let ended = each_pending(stage, |task, demand| {
+            if demand.vcores > room {
+                return if room == 0 { ControlFlow::Break(()) } else { self.pass_over() };
+            }
+            if demand.fits(&free) {
+                demand.take(&mut free, 1);
+                room -= demand.vcores;
+                answer.push(BoundTask::new(task, free.executor));
+                if free.slots == 0 {
+                    self.slots[at] = free;
+                    at = self.open_from(at, pass);
+                    free = self.slots.get(at).copied().unwrap_or(NOTHING_FREE);
+                }
+                return ControlFlow::Continue(());
+            }
+            let Some(slot) = self.slots.get_mut(at) else { return ControlFlow::Break(()) };
+            *slot = free;
+            let Some(executor) = self.place_from(at + 1, demand, pass, own.as_mut()) else { return self.pass_over() };
+            room -= demand.vcores;
+            answer.push(BoundTask::new(task, executor));
+            ControlFlow::Continue(())
+        });
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = free;
+        }
+        gate.take(pass, all - room);
+        ended
+    }
+
+    /// Counts a task that fits nowhere.
+    fn pass_over(&mut self) -> ControlFlow<()> {
+        self.passed_over += 1;
+        if self.passed_over >= MAX_PASSED_OVER { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// The first executor from `position` on that has something free and is allowed.
+    fn open_from(&mut self, position: usize, pass: &Pass<'_>) -> usize {
+        self.find(position, Demand::UNIT, pass).unwrap_or(self.slots.len())
     }
 
     fn bind_uniform(

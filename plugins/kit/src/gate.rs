@@ -66,6 +66,19 @@ impl<'a> Pass<'a> {
         Self { only, ..self }
     }
 
+    /// The same caps, and every executor.
+    #[must_use]
+    pub fn of_groups(self) -> Self {
+        Self { mask: None, only: None, ..self }
+    }
+
+    /// Whether masks leave no more than `most` executors, counting some of each mask's last word that there may not be.
+    #[must_use]
+    pub fn allows_at_most(&self, most: usize) -> bool {
+        let few = |mask: &[u64]| mask.iter().map(|word| word.count_ones() as usize).sum::<usize>() <= most;
+        self.mask.is_some_and(few) || self.only.is_some_and(few)
+    }
+
     /// Whether every executor is allowed.
     #[inline]
     #[must_use]

@@ -1,5 +1,7 @@
 //! A stage's pending tasks: drawn run by run where all take the same, walked one by one where they differ.
 
+use std::ops::ControlFlow;
+
 use policy_plugin_api::round::Stage;
 use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
 
@@ -62,6 +64,43 @@ impl<I: Iterator<Item = (u32, u32)>> Draw<I> {
     fn advance(&mut self) {
         (self.next, self.left) = self.runs.find(|&(_, length)| length > 0).unwrap_or((0, 0));
     }
+}
+
+/// Calls `each` with the pending tasks of a stage one by one, by their number in the round, until it breaks. The columns
+/// of what tasks take are looked at run by run: for loops in which a nanosecond a task counts.
+#[inline]
+pub fn each_pending(stage: &Stage<'_>, mut each: impl FnMut(TaskId, Demand) -> ControlFlow<()>) -> ControlFlow<()> {
+    let (vcores, memory_mib) = (stage.vcores_column(), stage.memory_mib_column());
+    for (first, length) in stage.pending_runs() {
+        let rows = first as usize..first as usize + length as usize;
+        let tasks = (stage.first_task().0 + first..).map(TaskId);
+        match (vcores.get(rows.clone()), memory_mib.get(rows)) {
+            (Some(vcores), Some(memory_mib)) if length > 1 => {
+                for ((task, &vcores), &memory_mib) in tasks.zip(vcores).zip(memory_mib) {
+                    each(task, Demand { vcores: vcores.max(1), memory_mib })?;
+                }
+            }
+            (Some(vcores), None) if length > 1 && memory_mib.len() <= 1 => {
+                let memory_mib = stage.memory_mib_of(first);
+                for (task, &vcores) in tasks.zip(vcores) {
+                    each(task, Demand { vcores: vcores.max(1), memory_mib })?;
+                }
+            }
+            (None, Some(memory_mib)) if length > 1 && vcores.len() <= 1 => {
+                let vcores = stage.vcores_of(first);
+                for (task, &memory_mib) in tasks.zip(memory_mib) {
+                    each(task, Demand { vcores, memory_mib })?;
+                }
+            }
+            // One task, or what is the same for all of them.
+            _ => {
+                for (index, task) in (first..first + length).zip(tasks) {
+                    each(task, Demand::of_task(stage, index))?;
+                }
+            }
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// Walks the pending tasks of a stage one by one: for stages whose tasks differ, and for rules that look at each task.

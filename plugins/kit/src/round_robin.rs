@@ -6,13 +6,14 @@
 //! same executors are served again and again; here executors go by name, and a round starts behind the executor that
 //! was served last.
 
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use policy_plugin_api::prelude::*;
 
 use crate::demand::{Demand, Hints};
 use crate::gate::{Gate, Pass};
-use crate::pending::{draw, walk};
+use crate::pending::{MAX_PASSED_OVER, draw, each_pending};
 
 /// The version of the exported state: the name of the executor served last, UTF-8.
 pub const STATE_VERSION: u32 = 1;
@@ -93,9 +94,9 @@ impl DistributionPolicy for RoundRobin {
 
 /// Whose turn it is.
 ///
-/// While tasks take one vcore under no limits, whole sweeps over the executors are dealt without looking at counts: an
-/// executor drops out once as many sweeps are done as the least of them had free. From the first stage on that needs
-/// more care, each task looks for the next executor where it fits.
+/// Tasks of one vcore that may go anywhere are dealt in whole sweeps over the executors, without looking at counts: an
+/// executor drops out once as many sweeps are done as the least of them had free. Of stages that need more care, each
+/// task looks for the next executor where it fits.
 struct Turns<'s> {
     slots: &'s mut [AvailableTaskSlots],
     /// Executors still in the game: the front part of `slots`.
@@ -137,26 +138,55 @@ impl<'s> Turns<'s> {
     }
 
     fn bind(&mut self, stage: &Stage<'_>, gate: &mut Gate<'_>, answer: &mut Vec<BoundTask>) {
-        if !self.careful && gate.is_open() && Demand::of_stage(stage) == Some(Demand::UNIT) {
-            return self.deal(stage, answer);
+        let pass = gate.pass(stage.id());
+        // Looking for the few in every turn would cost more than finding them once.
+        if stage.pending_count() > 1 && pass.allows_at_most(self.len / 4) {
+            return self.bind_among(stage, gate, &pass, answer);
         }
+        self.bind_open(stage, gate, &pass, answer);
+    }
+
+    fn bind_open(&mut self, stage: &Stage<'_>, gate: &mut Gate<'_>, pass: &Pass<'_>, answer: &mut Vec<BoundTask>) {
+        let uniform = Demand::of_stage(stage);
+        if uniform == Some(Demand::UNIT) && pass.allows_all() && self.can_deal(stage.pending_count() as usize) {
+            let bound = self.deal(stage, gate.room(pass), answer);
+            return gate.take(pass, bound);
+        }
+        self.be_careful();
+        let _ = self.place_each(stage, uniform.is_some(), gate, pass, answer);
+    }
+
+    /// Whether whole sweeps can be dealt, or could be again at a cost that so many tasks are worth.
+    fn can_deal(&mut self, tasks: usize) -> bool {
+        if self.careful {
+            if tasks < self.len {
+                return false;
+            }
+            // Counts are exact; a sweep begins with whose turn it is.
+            self.slots[..self.len].rotate_left(self.at);
+            self.at = 0;
+            self.settle();
+            self.careful = false;
+        }
+        true
+    }
+
+    fn be_careful(&mut self) {
         if !self.careful {
             self.settle();
             self.careful = true;
         }
-        let pass = gate.pass(stage.id());
-        let mut passed_over = self.passed_over;
-        walk(stage, gate, &pass, &mut passed_over, answer, |_, demand| self.place(demand, &pass));
-        self.passed_over = passed_over;
     }
 
-    fn deal(&mut self, stage: &Stage<'_>, answer: &mut Vec<BoundTask>) {
-        let mut pending = draw(stage);
-        while self.len > 0 && !pending.is_done() {
+    /// Deals tasks of one vcore, no more than `room`; returns how many.
+    fn deal(&mut self, stage: &Stage<'_>, room: u32, answer: &mut Vec<BoundTask>) -> u32 {
+        let (mut pending, mut left) = (draw(stage), room);
+        while self.len > 0 && left > 0 && !pending.is_done() {
             let turn = &self.slots[self.at..self.len];
-            let (first, length) = pending.run(u32::try_from(turn.len()).unwrap_or(u32::MAX));
+            let (first, length) = pending.run(u32::try_from(turn.len()).unwrap_or(u32::MAX).min(left));
             let tasks = first..first + length;
             answer.extend(tasks.zip(turn).map(|(task, slot)| BoundTask::new(TaskId(task), slot.executor)));
+            left -= length;
             self.at += length as usize;
             if self.at == self.len {
                 self.at = 0;
@@ -166,9 +196,79 @@ impl<'s> Turns<'s> {
                 }
             }
         }
+        room - left
     }
 
+    /// Places each task by itself: mostly whose turn it is has room.
+    fn place_each(
+        &mut self,
+        stage: &Stage<'_>,
+        uniform: bool,
+        gate: &mut Gate<'_>,
+        pass: &Pass<'_>,
+        answer: &mut Vec<BoundTask>,
+    ) -> ControlFlow<()> {
+        let all = gate.room(pass);
+        let mut room = all;
+        let ended = each_pending(stage, |task, demand| {
+            if room == 0 || self.is_exhausted() {
+                return ControlFlow::Break(());
+            }
+            let placed = if demand.vcores <= room { self.place(demand, pass) } else { None };
+            let Some(executor) = placed else {
+                self.passed_over += 1;
+                let stop = uniform || self.passed_over >= MAX_PASSED_OVER;
+                return if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            };
+            room -= demand.vcores;
+            answer.push(BoundTask::new(task, executor));
+            ControlFlow::Continue(())
+        });
+        gate.take(pass, all - room);
+        ended
+    }
+
+    /// Binds a stage that may use few of the executors: takes turns among these alone.
+    fn bind_among(&mut self, stage: &Stage<'_>, gate: &mut Gate<'_>, pass: &Pass<'_>, answer: &mut Vec<BoundTask>) {
+        self.be_careful();
+        let order = (self.at..self.len).chain(0..self.at);
+        let places: Vec<usize> = order.filter(|&i| pass.allows(self.slots[i].executor)).collect();
+        let mut slots: Vec<AvailableTaskSlots> = places.iter().map(|&i| self.slots[i]).collect();
+        let from = answer.len();
+        let mut among = Turns { passed_over: self.passed_over, ..Turns::new(&mut slots) };
+        among.bind_open(stage, gate, &pass.of_groups(), answer);
+        among.be_careful();
+        self.passed_over = among.passed_over;
+        // Who has something left is still in the game there, in the same order.
+        let mut left = among.slots[..among.len].iter().peekable();
+        for &place in &places {
+            let slot = &mut self.slots[place];
+            let had = slot.slots > 0;
+            match left.next_if(|l| l.executor == slot.executor) {
+                Some(left) => *slot = *left,
+                None => slot.slots = 0,
+            }
+            self.drained += usize::from(had && slot.slots == 0);
+        }
+        if let Some(last) = answer[from..].last() {
+            let served = places.iter().find(|&&place| self.slots[place].executor == last.executor);
+            self.at = served.map_or(self.at, |place| (place + 1) % self.len);
+        }
+        if self.drained * 2 > self.len {
+            self.settle();
+        }
+    }
+
+    #[inline]
     fn place(&mut self, demand: Demand, pass: &Pass<'_>) -> Option<ExecutorId> {
+        let whose = &self.slots[self.at];
+        if demand.fits(whose) && pass.allows(whose.executor) {
+            return Some(self.serve(self.at, demand));
+        }
+        self.place_elsewhere(demand, pass)
+    }
+
+    fn place_elsewhere(&mut self, demand: Demand, pass: &Pass<'_>) -> Option<ExecutorId> {
         if pass.allows_all() && self.hints.start(demand) > 0 {
             return None;
         }
@@ -181,6 +281,12 @@ impl<'s> Turns<'s> {
             }
             return None;
         };
+        Some(self.serve(position, demand))
+    }
+
+    /// The task fits on the executor at `position`.
+    #[inline]
+    fn serve(&mut self, position: usize, demand: Demand) -> ExecutorId {
         let slot = &mut self.slots[position];
         demand.take(slot, 1);
         let executor = slot.executor;
@@ -189,7 +295,7 @@ impl<'s> Turns<'s> {
         if self.drained * 2 > self.len {
             self.settle();
         }
-        Some(executor)
+        executor
     }
 
     /// Makes the counts exact and takes executors with nothing left out of the game. Each removes half of them or ends
