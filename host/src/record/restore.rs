@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use policy_plugin_api::assemble::{Roster, Round, StageTasks};
-use policy_plugin_api::block::{Block, BlockKind};
+use policy_plugin_api::block::{Block, BlockKind, BlockView};
+use policy_plugin_api::limits::LimitsView;
 use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
 
 use super::codec::{Totals, flag, kind};
@@ -117,6 +118,15 @@ fn block(words: Vec<u64>, kind: BlockKind) -> Result<Block, Broken> {
     Block::from_words(words, kind).map_err(|e| chain(&e))
 }
 
+/// Limits that fit their round: what cannot be read must not pass for no restriction.
+fn limits_of(round: &Round, words: Vec<u64>) -> Result<Block, Broken> {
+    let block = block(words, BlockKind::Limits)?;
+    let view = BlockView::parse(block.words(), BlockKind::Limits);
+    let fits = view.and_then(|view| LimitsView::new(view, round.stage_refs().len(), round.roster().len()));
+    fits.map_err(|e| chain(&e))?;
+    Ok(block)
+}
+
 impl Restorer {
     /// A frame begins: its first round stands for itself.
     pub(super) fn begin_frame(&mut self) {
@@ -171,7 +181,7 @@ impl Restorer {
         self.base.clone_from(&words);
         let round = Round::from_block(block(words, BlockKind::Round)?, Arc::clone(roster), stages);
         let round = round.map_err(|e| chain(&e))?;
-        let limits = has(flag::LIMITED).then(|| block(content.words()?, BlockKind::Limits)).transpose()?;
+        let limits = has(flag::LIMITED).then(|| limits_of(&round, content.words()?)).transpose()?;
         let observations = has(flag::OBSERVED).then(|| block(content.words()?, BlockKind::Observations)).transpose()?;
         let rows = content.rows()?;
         let rejected = has(flag::REJECTED).then(|| content.rows()).transpose()?;

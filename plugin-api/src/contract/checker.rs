@@ -2,7 +2,7 @@
 
 use super::Violation;
 use super::demand::Demand;
-use super::stages::{StageScratch, Stages, grow};
+use super::stages::{StageRows, StageScratch, Stages, grow};
 use super::stretch::{Stretch, claim, words_of};
 use crate::binding::BoundTask;
 use crate::round::RunningJobs;
@@ -89,10 +89,7 @@ impl Walk<'_, '_, '_> {
         let mut row = 0;
         while row < answer.len() {
             row = match Stretch::at(answer, row) {
-                None => {
-                    self.row(row, answer[row])?;
-                    row + 1
-                }
+                None => self.rows(answer, row)?,
                 Some(stretch) => {
                     self.stretch(answer, row, stretch)?;
                     row + stretch.rows
@@ -100,6 +97,28 @@ impl Walk<'_, '_, '_> {
             };
         }
         Ok(())
+    }
+
+    /// Checks rows of one stage one by one, up to where a stretch begins. Returns where it stopped.
+    fn rows(&mut self, answer: &[BoundTask], from: usize) -> Result<usize, Violation> {
+        let mut row = from;
+        if self.stages.find(answer[row].task.0).is_some() {
+            let (stage, pending) = self.stages.here_with_pending();
+            while let Some(&bound) = answer.get(row) {
+                let begins = row > from && Stretch::begins(answer, row).is_some();
+                if begins || !self.taken.take(self.round, stage, pending, bound) {
+                    break;
+                }
+                row += 1;
+            }
+        }
+        self.look(row - from);
+        if row == from {
+            // Not to be taken as quickly: in a run that has to be looked for, or at fault.
+            self.row(row, answer[row])?;
+            row += 1;
+        }
+        Ok(row)
     }
 
     /// Checks all rows of a stretch, piece by piece: a piece ends with a run of pending tasks.
@@ -247,6 +266,45 @@ impl Walk<'_, '_, '_> {
 }
 
 impl Taken {
+    /// Takes a row of this stage, if all that it needs is at hand; else nothing.
+    #[inline]
+    fn take(&mut self, round: &Bounds<'_>, stage: &StageRows<'_>, pending: &[u64], bound: BoundTask) -> bool {
+        let (executor, index) = (bound.executor.index(), bound.task.0.wrapping_sub(stage.first_task));
+        let (word, bit) = (bound.task.index() / 64, 1u64 << (bound.task.0 % 64));
+        let (Some(free), Some(taken), Some(bits)) =
+            (round.free_vcores.get(executor), self.vcores.get_mut(executor), self.bound.get_mut(word))
+        else {
+            return false;
+        };
+        if !stage.has_pending(index, pending, word, bit) || *bits & bit != 0 {
+            return false;
+        }
+        let (vcores, memory_mib) = (stage.vcores_of(index), u64::from(stage.memory_mib_of(index)));
+        if vcores > *free - *taken {
+            return false;
+        }
+        if let Some(mask) = stage.mask
+            && mask.get(executor / 64).is_none_or(|word| word >> (executor % 64) & 1 == 0)
+        {
+            return false;
+        }
+        let wide = u64::from(vcores);
+        let fits = |&group: &u32| self.groups[group as usize] + wide <= u64::from(round.group_caps[group as usize]);
+        if !stage.groups.iter().all(fits) {
+            return false;
+        }
+        if memory_mib > 0 {
+            match (round.free_memory_mib.get(executor), self.memory_mib.get_mut(executor)) {
+                (Some(free), Some(taken)) if memory_mib <= *free - *taken => *taken += memory_mib,
+                _ => return false,
+            }
+        }
+        *bits |= bit;
+        *taken += vcores;
+        stage.groups.iter().for_each(|&group| self.groups[group as usize] += wide);
+        true
+    }
+
     /// Leaves no trace, in O(rows), or in one sweep where that is less.
     fn clean(&mut self, round: &Bounds<'_>, words: usize, answer: &[BoundTask]) {
         if answer.len() >= words + round.free_vcores.len() {

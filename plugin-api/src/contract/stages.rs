@@ -77,6 +77,15 @@ impl<'a> StageRows<'a> {
         })
     }
 
+    /// Whether task `index` is in the run of the last row, or has its bit set. `false` may mean that it takes a search.
+    #[inline]
+    pub(super) fn has_pending(&self, index: u32, pending: &[u64], word: usize, bit: u64) -> bool {
+        if self.has_bits {
+            return index < self.tasks && pending.get(word).is_some_and(|word| word & bit != 0);
+        }
+        index.wrapping_sub(self.run.start) < self.run.end - self.run.start
+    }
+
     fn run_number(&self, at: usize) -> Option<std::ops::Range<u32>> {
         let (&start, &length) = (self.run_start.get(at)?, self.run_length.get(at)?);
         Some(start..start.saturating_add(length).min(self.tasks))
@@ -162,6 +171,12 @@ impl<'a, 's> Stages<'a, 's> {
     #[inline]
     pub(super) fn here(&self) -> &StageRows<'a> {
         &self.kept[self.at]
+    }
+
+    /// The stage that was found last, and a bit a task of the round for [`StageRows::has_pending`].
+    #[inline]
+    pub(super) fn here_with_pending(&self) -> (&StageRows<'a>, &[u64]) {
+        (&self.kept[self.at], &self.scratch.pending)
     }
 
     /// Whether task `index` of this stage is pending.

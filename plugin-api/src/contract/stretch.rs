@@ -15,20 +15,26 @@ impl Stretch {
     /// Shorter ones are checked row by row.
     pub(super) const WORTH_IT: usize = 4;
 
-    /// The stretch that begins at `row`; `None` where fewer than [`Stretch::WORTH_IT`] rows run in step.
+    /// From one row to the next of a stretch on one executor, and of one over consecutive executors.
+    const SAME: u64 = 1;
+    const NEXT: u64 = 1 | 1 << 32;
+
+    /// The step of the stretch that begins at `row`; `None` where fewer than [`Stretch::WORTH_IT`] rows run in step.
+    #[inline]
+    pub(super) fn begins(answer: &[BoundTask], row: usize) -> Option<u64> {
+        let head: &[BoundTask; Self::WORTH_IT] = answer.get(row..)?.first_chunk()?;
+        let step = word(&head[1]).wrapping_sub(word(&head[0]));
+        if step != Self::SAME && step != Self::NEXT {
+            return None;
+        }
+        head.windows(2).all(|w| word(&w[1]).wrapping_sub(word(&w[0])) == step).then_some(step)
+    }
+
+    /// The stretch that begins at `row`, measured; `None` as of [`Stretch::begins`].
     #[inline]
     pub(super) fn at(answer: &[BoundTask], row: usize) -> Option<Self> {
-        let word = |b: &BoundTask| u64::from(b.task.0) | u64::from(b.executor.0) << 32;
+        let step = Self::begins(answer, row)?;
         let rest = &answer[row..];
-        let head: &[BoundTask; Self::WORTH_IT] = rest.first_chunk()?;
-        let step = word(&head[1]).wrapping_sub(word(&head[0]));
-        let (same, next) = (1u64, 1u64 | 1 << 32);
-        if step != same && step != next {
-            return None;
-        }
-        if head.windows(2).any(|w| word(&w[1]).wrapping_sub(word(&w[0])) != step) {
-            return None;
-        }
         let mut rows = Self::WORTH_IT;
         // In blocks, so that the compiler compares many at once.
         const BLOCK: usize = 16;
@@ -43,8 +49,14 @@ impl Stretch {
         while rest.get(rows).is_some_and(|b| word(b).wrapping_sub(word(&rest[rows - 1])) == step) {
             rows += 1;
         }
-        Some(Self { first: head[0], rows, one_executor: step == same })
+        Some(Self { first: rest[0], rows, one_executor: step == Self::SAME })
     }
+}
+
+/// A row as one number: what a step adds to.
+#[inline]
+fn word(row: &BoundTask) -> u64 {
+    u64::from(row.task.0) | u64::from(row.executor.0) << 32
 }
 
 /// The words that hold `rows` bits from bit `first` on, each with the mask of those bits.

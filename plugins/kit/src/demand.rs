@@ -76,7 +76,9 @@ impl Hints {
     const KINDS: usize = 64;
 
     fn at(demand: Demand) -> usize {
-        (demand.vcores.wrapping_add(demand.memory_mib.wrapping_mul(31)) as usize) % Self::KINDS
+        // Demands are mostly multiples of something: the upper bits of a product tell them apart, the lower do not.
+        let mixed = demand.vcores.wrapping_mul(0x9e37_79b1) ^ demand.memory_mib.wrapping_mul(0x85eb_ca77);
+        (mixed >> (u32::BITS - Self::KINDS.ilog2())) as usize
     }
 
     /// Before this position, nothing fits.
@@ -120,10 +122,19 @@ mod tests {
     #[test]
     fn a_hint_holds_for_its_own_demand_only() {
         let mut hints = Hints::default();
-        let (two, clash) = (Demand { vcores: 2, memory_mib: 0 }, Demand { vcores: 66, memory_mib: 0 });
+        let (two, mut others) =
+            (Demand { vcores: 2, memory_mib: 0 }, (3..).map(|vcores| Demand { vcores, memory_mib: 0 }));
+        let clash = others.find(|&other| Hints::at(other) == Hints::at(two)).expect("there are few places");
         hints.note(two, 9);
         assert_eq!((hints.start(two), hints.start(clash), hints.start(Demand::UNIT)), (9, 0, 0));
         hints.note(clash, 4);
         assert_eq!((hints.start(two), hints.start(clash)), (0, 4));
+    }
+
+    #[test]
+    fn multiples_of_something_have_places_of_their_own() {
+        let demands = (1..=4).flat_map(|vcores| (1..=4).map(move |m| Demand { vcores, memory_mib: 1_024 * m }));
+        let places: std::collections::BTreeSet<usize> = demands.map(Hints::at).collect();
+        assert!(places.len() >= 12, "{places:?}");
     }
 }

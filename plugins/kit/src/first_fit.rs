@@ -103,6 +103,7 @@ impl<'s> FirstFit<'s> {
     }
 
     /// As [`FirstFit::place`], where the task fits on no executor before `start`.
+    #[inline(never)]
     fn place_from(
         &mut self,
         start: usize,
@@ -142,10 +143,7 @@ impl<'s> FirstFit<'s> {
         let mut at = self.open_from(self.first, pass);
         let mut free = self.slots.get(at).copied().unwrap_or(NOTHING_FREE);
         let ended = each_pending(stage, |task, demand| {
-            if demand.vcores > room {
-                return if room == 0 { ControlFlow::Break(()) } else { self.pass_over() };
-            }
-            if demand.fits(&free) {
+            if demand.vcores <= room && demand.fits(&free) {
                 demand.take(&mut free, 1);
                 room -= demand.vcores;
                 answer.push(BoundTask::new(task, free.executor));
@@ -156,9 +154,11 @@ impl<'s> FirstFit<'s> {
                 }
                 return ControlFlow::Continue(());
             }
-            let Some(slot) = self.slots.get_mut(at) else { return ControlFlow::Break(()) };
+            let Some(slot) = self.slots.get_mut(at).filter(|_| room > 0) else { return ControlFlow::Break(()) };
             *slot = free;
-            let Some(executor) = self.place_from(at + 1, demand, pass, own.as_mut()) else { return self.pass_over() };
+            let fits = demand.vcores <= room;
+            let behind = if fits { self.place_from(at + 1, demand, pass, own.as_mut()) } else { None };
+            let Some(executor) = behind else { return self.pass_over() };
             room -= demand.vcores;
             answer.push(BoundTask::new(task, executor));
             ControlFlow::Continue(())
@@ -177,6 +177,7 @@ impl<'s> FirstFit<'s> {
     }
 
     /// The first executor from `position` on that has something free and is allowed.
+    #[inline(never)]
     fn open_from(&mut self, position: usize, pass: &Pass<'_>) -> usize {
         self.find(position, Demand::UNIT, pass).unwrap_or(self.slots.len())
     }

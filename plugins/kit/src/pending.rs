@@ -1,6 +1,6 @@
 //! A stage's pending tasks: drawn run by run where all take the same, walked one by one where they differ.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use policy_plugin_api::round::Stage;
 use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
@@ -69,35 +69,21 @@ impl<I: Iterator<Item = (u32, u32)>> Draw<I> {
 /// Calls `each` with the pending tasks of a stage one by one, by their number in the round, until it breaks. The columns
 /// of what tasks take are looked at run by run: for loops in which a nanosecond a task counts.
 #[inline]
-pub fn each_pending(stage: &Stage<'_>, mut each: impl FnMut(TaskId, Demand) -> ControlFlow<()>) -> ControlFlow<()> {
-    let (vcores, memory_mib) = (stage.vcores_column(), stage.memory_mib_column());
+pub fn each_pending<'s>(stage: &Stage<'s>, mut each: impl FnMut(TaskId, Demand) -> ControlFlow<()>) -> ControlFlow<()> {
+    let own = |column: &'s [u32], rows: Range<usize>| if column.len() > 1 { column.get(rows) } else { None };
     for (first, length) in stage.pending_runs() {
         let rows = first as usize..first as usize + length as usize;
-        let tasks = (stage.first_task().0 + first..).map(TaskId);
-        match (vcores.get(rows.clone()), memory_mib.get(rows)) {
-            (Some(vcores), Some(memory_mib)) if length > 1 => {
-                for ((task, &vcores), &memory_mib) in tasks.zip(vcores).zip(memory_mib) {
-                    each(task, Demand { vcores: vcores.max(1), memory_mib })?;
-                }
-            }
-            (Some(vcores), None) if length > 1 && memory_mib.len() <= 1 => {
-                let memory_mib = stage.memory_mib_of(first);
-                for (task, &vcores) in tasks.zip(vcores) {
-                    each(task, Demand { vcores: vcores.max(1), memory_mib })?;
-                }
-            }
-            (None, Some(memory_mib)) if length > 1 && vcores.len() <= 1 => {
-                let vcores = stage.vcores_of(first);
-                for (task, &memory_mib) in tasks.zip(memory_mib) {
-                    each(task, Demand { vcores, memory_mib })?;
-                }
-            }
-            // One task, or what is the same for all of them.
-            _ => {
-                for (index, task) in (first..first + length).zip(tasks) {
-                    each(task, Demand::of_task(stage, index))?;
-                }
-            }
+        // A value each, or one for all.
+        let vcores = own(stage.vcores_column(), rows.clone()).unwrap_or(&[]);
+        let memory_mib = own(stage.memory_mib_column(), rows).unwrap_or(&[]);
+        let all = Demand::of_task(stage, first);
+        let number = stage.first_task().0 + first;
+        for i in 0..length {
+            let demand = Demand {
+                vcores: vcores.get(i as usize).map_or(all.vcores, |&own| own.max(1)),
+                memory_mib: memory_mib.get(i as usize).map_or(all.memory_mib, |&own| own),
+            };
+            each(TaskId(number + i), demand)?;
         }
     }
     ControlFlow::Continue(())

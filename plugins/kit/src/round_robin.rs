@@ -209,12 +209,32 @@ impl<'s> Turns<'s> {
         answer: &mut Vec<BoundTask>,
     ) -> ControlFlow<()> {
         let all = gate.room(pass);
-        let mut room = all;
+        let (mut room, mut at) = (all, self.at);
         let ended = each_pending(stage, |task, demand| {
+            if let Some(whose) = self.slots[..self.len].get_mut(at)
+                && demand.vcores <= room
+                && demand.fits(whose)
+                && pass.allows(whose.executor)
+            {
+                demand.take(whose, 1);
+                room -= demand.vcores;
+                answer.push(BoundTask::new(task, whose.executor));
+                at += 1;
+                if at == self.len {
+                    at = 0;
+                }
+                // Only who has nothing left.
+                if whose.slots == 0 {
+                    at = self.drain_one(at);
+                }
+                return ControlFlow::Continue(());
+            }
             if room == 0 || self.is_exhausted() {
                 return ControlFlow::Break(());
             }
+            self.at = at;
             let placed = if demand.vcores <= room { self.place(demand, pass) } else { None };
+            at = self.at;
             let Some(executor) = placed else {
                 self.passed_over += 1;
                 let stop = uniform || self.passed_over >= MAX_PASSED_OVER;
@@ -224,8 +244,20 @@ impl<'s> Turns<'s> {
             answer.push(BoundTask::new(task, executor));
             ControlFlow::Continue(())
         });
+        self.at = at;
         gate.take(pass, all - room);
         ended
+    }
+
+    /// Notes that an executor has nothing left; returns whose turn is next, of `at`.
+    #[inline(never)]
+    fn drain_one(&mut self, at: usize) -> usize {
+        self.at = at;
+        self.drained += 1;
+        if self.drained * 2 > self.len {
+            self.settle();
+        }
+        self.at
     }
 
     /// Binds a stage that may use few of the executors: takes turns among these alone.
@@ -259,16 +291,9 @@ impl<'s> Turns<'s> {
         }
     }
 
-    #[inline]
+    /// Places a task on the next executor where it fits.
+    #[inline(never)]
     fn place(&mut self, demand: Demand, pass: &Pass<'_>) -> Option<ExecutorId> {
-        let whose = &self.slots[self.at];
-        if demand.fits(whose) && pass.allows(whose.executor) {
-            return Some(self.serve(self.at, demand));
-        }
-        self.place_elsewhere(demand, pass)
-    }
-
-    fn place_elsewhere(&mut self, demand: Demand, pass: &Pass<'_>) -> Option<ExecutorId> {
         if pass.allows_all() && self.hints.start(demand) > 0 {
             return None;
         }
@@ -281,21 +306,14 @@ impl<'s> Turns<'s> {
             }
             return None;
         };
-        Some(self.serve(position, demand))
-    }
-
-    /// The task fits on the executor at `position`.
-    #[inline]
-    fn serve(&mut self, position: usize, demand: Demand) -> ExecutorId {
         let slot = &mut self.slots[position];
         demand.take(slot, 1);
-        let executor = slot.executor;
-        self.drained += usize::from(slot.slots == 0);
+        let (executor, drained) = (slot.executor, slot.slots == 0);
         self.at = if position + 1 == self.len { 0 } else { position + 1 };
-        if self.drained * 2 > self.len {
-            self.settle();
+        if drained {
+            self.drain_one(self.at);
         }
-        executor
+        Some(executor)
     }
 
     /// Makes the counts exact and takes executors with nothing left out of the game. Each removes half of them or ends
