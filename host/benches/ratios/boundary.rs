@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
 use policy_plugin_api::assemble::Round;
-use policy_plugin_api::{BoundTask, DistributionPolicy};
+use policy_plugin_api::{BoundTask, DistributionPolicy, RunningJobs};
 use tokio::runtime::Runtime;
 
 use crate::artifact;
@@ -120,12 +120,16 @@ pub(crate) fn thread_lane(runtime: &Runtime) {
 }
 
 /// The kernel alone: the policy's body on prepared slots, nothing else.
-fn kernel(policy: &dyn DistributionPolicy, round: &Round) -> Vec<BoundTask> {
+pub(crate) fn kernel(policy: &dyn DistributionPolicy, round: &Round) -> Vec<BoundTask> {
     let stages = round.stage_refs();
-    let view = round.view(&stages);
+    kernel_under(policy, &round.view(&stages))
+}
+
+/// As [`kernel`], of a view.
+pub(crate) fn kernel_under(policy: &dyn DistributionPolicy, view: &RunningJobs<'_>) -> Vec<BoundTask> {
     let mut slots = Vec::new();
     view.available_slots(&mut slots);
-    now(policy.bind_tasks(&mut slots, &view)).expect("it binds")
+    now(policy.bind_tasks(&mut slots, view)).expect("it binds")
 }
 
 /// A million pending tasks on ten thousand executors.

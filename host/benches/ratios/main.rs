@@ -7,11 +7,13 @@
 
 mod boundary;
 mod composite;
+mod limited;
 #[path = "../../../plugins/kit/benches/paired/mod.rs"]
 mod paired;
 mod recording;
 mod rounds;
 mod swap;
+mod validation;
 
 use std::path::PathBuf;
 
@@ -26,10 +28,13 @@ fn main() {
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let sections: [(&str, Section); 9] = [
+    let sections: [(&str, Section); 12] = [
         ("boundary", boundary::boundary),
         ("thread-lane", boundary::thread_lane),
         ("full-round", boundary::full_round),
+        ("validation", validation::validation),
+        ("differing", limited::differing),
+        ("limited", limited::limited),
         ("composite", composite::composite),
         ("shadow", boundary::shadow),
         ("recording", recording::recording),

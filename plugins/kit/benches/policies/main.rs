@@ -9,6 +9,7 @@ mod baseline;
 mod composite;
 #[path = "../paired/mod.rs"]
 mod paired;
+mod plain;
 mod sections;
 mod workload;
 
@@ -66,12 +67,13 @@ fn main() {
         println!("nothing is measured without --bench");
         return;
     }
-    let sections: [(&str, Section); 5] = [
+    let sections: [(&str, Section); 6] = [
         ("full-round", sections::full_round),
         ("incremental", sections::incremental),
         ("per-task", sections::per_task),
         ("one-changed", sections::one_changed),
         ("drawn", |_| composite::quality()),
+        ("plain", |_| plain::against_plain()),
     ];
     let named = |name: &&String| !name.starts_with('-');
     let (wanted, policies): (Vec<&String>, Vec<&String>) =

@@ -26,7 +26,7 @@ fn a_hundred(executor: u32) -> u32 {
     u32::from(executor.is_multiple_of(EXECUTORS / 100))
 }
 
-fn goal(met: bool) -> &'static str {
+pub(crate) fn goal(met: bool) -> &'static str {
     if met { "yes" } else { "no" }
 }
 

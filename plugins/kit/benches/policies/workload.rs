@@ -24,6 +24,12 @@ pub(crate) enum Workload {
     Memory,
     /// A thousand tenants, each with as many tasks.
     Tenants,
+    /// Tasks take 1, 2, 1, 2 … vcores.
+    Differing,
+    /// As `Differing`, and 64, 128, 192, 64 … MiB, of executors of two memory sizes.
+    DifferingMemory,
+    /// As `DifferingMemory`, in stages of ten tasks.
+    ManyStages,
 }
 
 impl Workload {
@@ -36,6 +42,9 @@ impl Workload {
             Self::Loaded => "load, labels, two speeds",
             Self::Memory => "the same and memory",
             Self::Tenants => "1,000 tenants",
+            Self::Differing => "vcores differ",
+            Self::DifferingMemory => "vcores and memory differ",
+            Self::ManyStages => "the same, stages of 10 tasks",
         }
     }
 }
@@ -55,7 +64,11 @@ impl Cluster {
     pub(crate) fn new(workload: Workload, executors: u32, tasks: u32) -> Self {
         let mut uids = UidTable::default();
         let uid: Vec<ExecutorUid> = (0..executors).map(|i| uids.uid(&name(i))).collect();
-        let length = if workload == Workload::Tenants { tasks.div_ceil(1_000).max(1) } else { 10_000 };
+        let length = match workload {
+            Workload::Tenants => tasks.div_ceil(1_000).max(1),
+            Workload::ManyStages => 10,
+            _ => 10_000,
+        };
         let stages = (0..tasks).step_by(length as usize).map(|from| {
             let range = from..tasks.min(from + length);
             let task = |i: u32| -> TaskSpec {
@@ -69,6 +82,10 @@ impl Cluster {
                         TaskSpec { holders, ..TaskSpec::default() }
                     }
                     Workload::Memory => TaskSpec { memory_mib: 64, ..TaskSpec::default() },
+                    Workload::Differing => TaskSpec { vcores: 1 + i % 2, ..TaskSpec::default() },
+                    Workload::DifferingMemory | Workload::ManyStages => {
+                        TaskSpec { vcores: 1 + i % 2, memory_mib: 64 * (1 + i % 3), ..TaskSpec::default() }
+                    }
                     _ => TaskSpec::default(),
                 }
             };
@@ -86,9 +103,10 @@ impl Cluster {
     /// A round in which executor `i` has `free(i)` of 100 vcores free; in place of executor 5,000 (or the middle one),
     /// there is another one when `replaced` says so.
     pub(crate) fn round(&mut self, free: impl Fn(u32) -> u32, replaced: Option<u32>) -> Arc<Round> {
-        let memory = self.workload == Workload::Memory;
-        let loaded = memory || self.workload == Workload::Loaded;
-        let memory_mib = |i: u32| if i.is_multiple_of(3) { 8_000 } else { 16_000 };
+        let differing = matches!(self.workload, Workload::DifferingMemory | Workload::ManyStages);
+        let memory = differing || self.workload == Workload::Memory;
+        let loaded = matches!(self.workload, Workload::Memory | Workload::Loaded);
+        let memory_mib = |i: u32| if i.is_multiple_of(3) { 8_000 } else { 16_000 } * if differing { 2 } else { 1 };
         let spec = |i: u32| {
             let name =
                 replaced.filter(|_| i == self.executors / 2).map_or(name(i), |other| format!("{}-{other}", name(i)));
