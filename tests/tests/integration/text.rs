@@ -111,9 +111,14 @@ fn what_workloads_name_is_escaped() {
         ["evaluate", "--policy", "bias", "--seeds", "1", "--workload", file, "--events", events.to_str().unwrap()];
 
     write(&[job(NAME, NAME)]);
-    let (code, _, err) = output("a good one", &evaluate);
+    let (csv, report) = (sandbox.root().join("runs.csv"), sandbox.root().join("report.html"));
+    let files = ["--csv", csv.to_str().unwrap(), "--out", report.to_str().unwrap()];
+    let (code, _, err) = output("a good one", &[evaluate.as_slice(), &files].concat());
     assert_eq!(code, 0, "{err}");
-    assert_clean("events", &fs::read(&events).unwrap());
+    for file in [&events, &csv, &report] {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(!text.contains(|c| is_unsafe(c) && c != '\n'), "{}", file.display());
+    }
     write(&[job(NAME, NAME), job(NAME, NAME)]);
     let (code, _, err) = output("a job twice", &evaluate);
     assert!(code == 1 && err.contains("error[duplicate-job]"), "{err}");

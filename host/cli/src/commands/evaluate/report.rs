@@ -39,5 +39,5 @@ impl Setting {
 
 /// The page.
 pub(super) fn page(view: &View<'_>, facts: &Value, setting: &Setting) -> String {
-    page::Page::new(view, facts, setting).markup()
+    html::printable(page::Page::new(view, facts, setting).markup())
 }

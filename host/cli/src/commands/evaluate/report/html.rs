@@ -25,6 +25,13 @@ pub(super) fn text(value: impl Display) -> String {
     out
 }
 
+/// A page without what a reader or a terminal would act on. The library that draws escapes markup in labels, and lets the
+/// rest pass.
+pub(super) fn printable(page: String) -> String {
+    let acts = |c: char| is_unsafe(c) && c != '\n';
+    if page.contains(acts) { page.replace(acts, "\u{fffd}") } else { page }
+}
+
 /// A cell of a table, with the figure behind it where there is one.
 pub(super) struct Cell {
     pub(super) markup: String,
