@@ -78,6 +78,7 @@ fn next_fit(slots: &mut [AvailableTaskSlots], jobs: &RunningJobs<'_>) -> Vec<Bou
     answer
 }
 
+type Make = fn() -> Box<dyn DistributionPolicy>;
 type Plain = fn(&mut [AvailableTaskSlots], &RunningJobs<'_>) -> Vec<BoundTask>;
 
 fn plain(of: Plain, round: &Round, slots: &mut Vec<AvailableTaskSlots>) -> Vec<BoundTask> {
@@ -91,7 +92,7 @@ fn plain(of: Plain, round: &Round, slots: &mut Vec<AvailableTaskSlots>) -> Vec<B
 pub(crate) fn against_plain() {
     println!("| policy | work | plain | policy | policy / plain (goal <= 1.3) | met |\n|---|---|---|---|---|---|");
     // A fresh object for each round: where turns begin is state.
-    let subjects: [(&str, fn() -> Box<dyn DistributionPolicy>, Plain); 2] =
+    let subjects: [(&str, Make, Plain); 2] =
         [("bias", || Box::new(Bias), first_fit), ("round-robin", || Box::new(RoundRobin::default()), next_fit)];
     for (name, make, of) in subjects {
         for (workload, free) in [
