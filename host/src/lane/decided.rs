@@ -9,6 +9,7 @@ use policy_plugin_api::block::{Block, BlockError};
 use policy_plugin_api::limits::LimitsBlock;
 
 use crate::guard::Fault;
+use crate::text::chain;
 
 /// What the filters of a round decided. Limits are checked once, when they come from a filter.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,7 @@ impl Decided {
             Self::Unrestricted => jobs,
             Self::Limited(limits) => jobs.and_then(|jobs| jobs.with_limits(limits.view())),
         };
-        limited.map_err(|e: BlockError| Fault::bad_limits(&e.to_string()))
+        limited.map_err(|e: BlockError| Fault::bad_limits(&chain(&e)))
     }
 }
 
