@@ -11,8 +11,10 @@
 //!   ([`contract`]) and applies all of them or none.
 //! - **Determinism**: the same rounds give the same answers. No clock, no I/O, no threads, no blocking: time, seed and
 //!   round number are inputs.
-//! - **Failure**: an error, a panic, an illegal answer or a missed deadline costs one round, bound by the host's
-//!   fallback, and takes the policy out of service. [`PolicyError::Declined`] is not a failure.
+//! - **Failure**: an error, a panic or an illegal answer costs one round, bound by the host's fallback, and takes the
+//!   policy out of service. A missed deadline costs its round; the third within a minute takes the policy out of service,
+//!   unless configured otherwise. [`PolicyError::Declined`] is not a failure.
+//! - **Stack**: a policy should need less than 1 MiB. The judge tries it on that much, and refuses one that needs more.
 //!
 //! Limits, stated first: a plugin is trusted code in the host's process (in the `inline` and `thread` lanes). The host
 //! catches panics, refuses illegal answers and cuts off calls that take too long; it cannot survive a plugin that

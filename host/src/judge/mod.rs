@@ -225,7 +225,8 @@ impl Heard {
             match serde_json::from_slice::<Said>(&line) {
                 Ok(Said { nonce: said, what: Saying::Step(step) }) if said == nonce => self.step = shown(step),
                 Ok(Said { nonce: said, what: Saying::Verdict(verdict) }) if said == nonce => {
-                    self.verdict.get_or_insert(verdict);
+                    let message = shown(&verdict.message);
+                    self.verdict.get_or_insert(Verdict { message, ..verdict });
                 }
                 _ => {}
             }

@@ -162,6 +162,14 @@ fn a_refused_switch_puts_the_old_file_back() {
         assert_eq!(fs::read_to_string(sandbox.path("active.json")).unwrap(), written);
     }
     assert_eq!(status(&sandbox)["active"]["generation"], generation, "what was active was not made anew");
+    // What cannot be understood may name filters: it is left alone.
+    for broken in ["{ \"policy\": \"bias\", \"filters\": [", ""] {
+        sandbox.activate(broken);
+        let (code, _, err) = over(&sandbox, &["switch", "hostile"]);
+        assert!(code == 1 && err.contains("error[active-file-syntax]") && err.contains("mend it"), "{err}");
+        assert_eq!(fs::read_to_string(sandbox.path("active.json")).unwrap(), broken);
+    }
+    sandbox.activate(written);
     running.stop();
     let mut again = Running::start(&sandbox, &[]);
     again.wait_for("receipt    bias");

@@ -89,10 +89,7 @@ impl Switch {
                     .map_err(|e| Failure::because("invalid-config", "--config is not JSON", &e))?,
             ),
         };
-        let there = std::fs::read(path).unwrap_or_default();
-        // A byte order mark is no reason to lose the rest of the file.
-        let mut file: Map<String, Value> =
-            text_of(&there).ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let mut file = there(path)?;
         if self.policy != "composite" {
             // They belong to that policy alone.
             file.remove("scores");
@@ -207,4 +204,18 @@ fn refused(path: &Path, written: &[u8], old: Option<&[u8]>, refusal: Failure) ->
         (Ok(()), None) => refusal.and(format!("{ACTIVE_FILE} is removed again: there was none before")),
         (Err(e), _) => refusal.and(format!("{ACTIVE_FILE} could not be put back as it was: {}", chain(&e))),
     }
+}
+
+/// What the file says now; nothing where there is none. One that cannot be read is left alone: filters that it may name
+/// would be lost.
+fn there(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let advice = "mend it, or remove it and switch again";
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(e) => return Err(Failure::because("active-file-unreadable", path.display(), &e).and(advice)),
+    };
+    let text = text_of(&bytes)
+        .map_err(|what| Failure::new("active-file-syntax", format!("{}: {what}; {advice}", path.display())))?;
+    serde_json::from_str(text).map_err(|e| Failure::because("active-file-syntax", path.display(), &e).and(advice))
 }
