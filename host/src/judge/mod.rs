@@ -192,10 +192,19 @@ impl Judge {
             );
             return Verdict::refused(file, "crashes", &message);
         }
-        let last = stderr.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing on stderr");
-        let message = format!("{name}: kills its process{doing}: {} ({last})", describe(heard.status));
+        let message = format!("{name}: kills its process{doing}: {} ({})", describe(heard.status), last_words(&stderr));
         Verdict::refused(file, "crashes", &message)
     }
+}
+
+/// What a child that ended without a verdict said of it: the panics that the plugin's hook printed because nobody could
+/// catch them, or else the last line.
+fn last_words(stderr: &str) -> String {
+    let panics: Vec<&str> = stderr.lines().filter(|line| line.starts_with("the plugin panicked at ")).collect();
+    if !panics.is_empty() {
+        return panics.join("; ");
+    }
+    stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr").to_owned()
 }
 
 /// What was heard of a child.
