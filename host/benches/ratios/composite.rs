@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::artifact;
 use crate::boundary::now;
+use crate::limited::shapes;
 use crate::paired::compare;
 use crate::rounds::scored;
 
@@ -53,18 +54,20 @@ fn linked(composite: &Composite, scores: &[(u32, &dyn TaskScore)], round: &Round
     composite.bind::<PolicyError>(&mut slots, &view, &weights, ask).expect("it binds")
 }
 
-/// Three scores, 10,000 executors of 100 vcores.
+/// Three scores: 10,000 executors of 100 vcores, then 100 executors and tasks that differ.
 pub(crate) fn composite(runtime: &Runtime) {
     let labels = policy_plugin_api::config::parse(LABELS).expect("a config");
     let labels = PreferredLabels::from_config(labels).expect("a score");
     let scores: [(u32, &dyn TaskScore); 3] = [(2, &LeastAllocated), (1, &LocalBytes), (1, &labels)];
     let (composite, (host, _directory)) = (Composite::default(), loaded(runtime));
     println!(
-        "| tasks | holders | linked, bare | loaded, whole bind | whole bind / bare (median of 15 pairs, 95 %) |\n\
+        "| tasks | holders, or the round | linked, bare | loaded, whole bind | whole bind / bare (median of 15 pairs, 95 %) |\n\
          |---|---|---|---|---|"
     );
-    for (tasks, holders) in [(10_000, 0), (1_000_000, 0), (1_000_000, 3)] {
-        let r = scored(10_000, 100, tasks, holders);
+    let large = [(10_000, 0), (1_000_000, 0), (1_000_000, 3)];
+    let large = large.map(|(tasks, holders)| (holders.to_string(), tasks, scored(10_000, 100, tasks, holders)));
+    let harder = shapes().into_iter().map(|(title, shape)| (title.to_owned(), shape.tasks, shape.round()));
+    for (what, tasks, r) in large.into_iter().chain(harder) {
         let answer = now(host.bind(Arc::clone(&r)));
         assert!(answer.fallback().is_none(), "composite answers");
         assert_eq!(answer.bindings(), linked(&composite, &scores, &r), "loaded as linked in");
@@ -76,7 +79,7 @@ pub(crate) fn composite(runtime: &Runtime) {
         );
         let each = |nanos: f64| nanos / f64::from(tasks);
         println!(
-            "| {tasks} | {holders} | {:.0} ns a task | {:.0} ns a task | {ratio} |",
+            "| {tasks} | {what} | {:.0} ns a task | {:.0} ns a task | {ratio} |",
             each(ratio.nanos.0),
             each(ratio.nanos.1)
         );

@@ -35,7 +35,8 @@ fn host_of(runtime: &Runtime, active: &str) -> (PolicyHost, tempfile::TempDir) {
     (host, directory)
 }
 
-fn shapes() -> Vec<(&'static str, Shape)> {
+/// Rounds of 10,000 tasks over 100 executors, each harder than the one before in one respect.
+pub(crate) fn shapes() -> Vec<(&'static str, Shape)> {
     let plain = Shape::plain(TASKS);
     let differ = Shape { differ: true, ..plain };
     vec![

@@ -194,7 +194,7 @@ mod tests {
             ("plugins/bias/src/policy.rs", "plugins/bias/src/policy.rs"),
             (r"src\deep\lib.rs", r"src\deep\lib.rs"),
             (
-                "/home/ann/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/serde-1.0.1/src/de/mod.rs",
+                "/home/ann/.cargo/registry/src/registry.example-1949cf8c6b5b557f/serde-1.0.1/src/de/mod.rs",
                 "serde-1.0.1/src/de/mod.rs",
             ),
             ("/home/ann/.cargo/registry/src/index-1/flat-0.1.0/lib.rs", "flat-0.1.0/lib.rs"),
