@@ -51,6 +51,9 @@ impl Demo {
         let built = build::plugins()?;
         let temporary = tempfile::Builder::new().prefix("demo-").tempdir_in(&built.scratch);
         let temporary = temporary.map_err(|e| Failure::because("no-directory", built.scratch.display(), &e))?;
+        // Others may write in the checkout, which is fine for plugins and not for the host's own files.
+        let state = tempfile::tempdir().map_err(|e| Failure::because("no-directory", "a temporary directory", &e))?;
+        let state_dir = self.plugins.is_none().then(|| state.path().to_owned());
         let plugins = self.plugins.clone().unwrap_or_else(|| from_here(temporary.path()).join("plugins.d"));
         std::fs::create_dir_all(&plugins).map_err(|e| Failure::because("no-directory", plugins.display(), &e))?;
         let workload = parse_source(WORKLOAD, &ClusterDefaults::uniform(self.executors, self.vcores))?;
@@ -64,6 +67,7 @@ impl Demo {
         let options = HostOptions {
             policy: TaskDistributionPolicy::RoundRobin,
             plugins: Some(plugins.clone()),
+            state_dir,
             judge: Some(judge(10.0)?),
             ..HostOptions::default()
         };
