@@ -81,17 +81,17 @@ struct ActiveFile<'a> {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GuardEntry {
-    /// The missed deadline with this number within `window_s` takes the policy out of service; 1 for the first. 3 unless
-    /// told otherwise.
+    /// The missed deadline with this number within `window_s` takes the policy out of service; 1 for the first. 3 by
+    /// default.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1_000))]
     misses: Option<u32>,
     /// The same for restarts of the policy's process. Accepted for a lane that runs policies in processes of their own;
-    /// this host has none, so it has no effect. 3 unless told otherwise.
+    /// this host has none, so it has no effect. 3 by default.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1_000))]
     restarts: Option<u32>,
-    /// How long a missed deadline or a restart counts, in seconds. 60 unless told otherwise.
+    /// How long a missed deadline or a restart counts, in seconds. 60 by default.
     #[serde(default)]
     #[schemars(range(min = 1, max = 86_400))]
     window_s: Option<u64>,

@@ -5,7 +5,7 @@
 //!   Windows a plugin's prints go where the facts go.
 //! - **A line is one line.** What a plugin, a file name or a workload brought along is escaped
 //!   ([`policy_host::text::shown`]).
-//! - **Lost output is a failure.** The first write that fails is told at once, and [`are_lost`] says so at the end. A
+//! - **Lost output is a failure.** The first write that fails is reported at once, and [`are_lost`] says so at the end. A
 //!   reader that has gone (`policy-host list | head -1`) is none: the rest is dropped.
 
 use std::fs::File;
@@ -52,7 +52,7 @@ fn own_descriptor() -> io::Result<File> {
     Ok(File::from(own))
 }
 
-/// Whether facts were lost. Each has been told.
+/// Whether facts were lost. Each has been reported.
 pub(crate) fn are_lost() -> bool {
     matches!(*FACTS.lock().unwrap_or_else(PoisonError::into_inner), Facts::Lost)
 }

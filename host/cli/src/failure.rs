@@ -9,7 +9,7 @@ use policy_host::text::{chain, shown, shown_within};
 /// The exit code of what was refused or failed.
 pub(crate) const FAILED: u8 = 1;
 
-/// Longest sentence that is told, in bytes: a message of the host with what the command has to add.
+/// Longest sentence that is printed, in bytes: a message of the host with what the command has to add.
 const MAX_SENTENCE_BYTES: usize = 16 * 1024;
 
 /// A refusal or failure, as it is told on standard error.
@@ -24,11 +24,11 @@ pub(crate) struct Failure {
 
 #[derive(Debug)]
 enum Kind {
-    /// To be told.
+    /// To be printed.
     Failed,
     /// Wrong usage that only all options together show.
     Usage,
-    /// Told already.
+    /// Printed already.
     Told,
 }
 

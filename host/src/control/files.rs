@@ -47,7 +47,7 @@ pub(super) struct Books {
     complained: bool,
     /// What foreign code is being tried.
     pub(super) trials: Trials,
-    /// What an earlier host was trying when it ended, until that is told.
+    /// What an earlier host was trying when it ended, until that is in an event and the receipt.
     pub(super) left_trials: Vec<Trial>,
     /// Where libraries are staged when there is no state directory to hold them.
     own_staging: Option<tempfile::TempDir>,

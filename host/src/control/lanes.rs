@@ -69,7 +69,7 @@ impl Control {
         }
     }
 
-    /// Takes a generation out of service for a fault that none of its rounds told.
+    /// Takes a generation out of service for a fault that none of its rounds reported.
     fn eject_now(&mut self, active: &Arc<Active>, fault: &Fault) {
         active.suspended.store(true, Ordering::Release);
         self.eject(active.info.generation, fault);

@@ -59,9 +59,10 @@ impl GoodPart {
 pub(super) type Pins = BTreeMap<(String, String), Digest>;
 
 impl LastGood {
-    /// The composition of a generation; `None` for the one that the host started with.
+    /// The composition of a generation; `None` for the one that the host started with, and for what was taken of an
+    /// earlier composition: that one stays the last good, whole, for the next host.
     pub(super) fn of(info: &ActiveInfo) -> Option<Self> {
-        if info.active_json.is_empty() {
+        if info.active_json.is_empty() || info.cause == Cause::Rollback {
             return None;
         }
         let part = |kind: &str, name: &str, file: &str, sha256: &str| GoodPart {
@@ -199,8 +200,7 @@ impl Control {
             // An operator's request is newer.
             Some(_) => {}
             None => {
-                let message =
-                    format!("{LAST_GOOD_FILE}: the last good composition cannot be taken: its libraries are gone");
+                let message = format!("{LAST_GOOD_FILE}: its libraries are gone or out of service: it cannot be taken");
                 self.refuse(LAST_GOOD_FILE, "last-good-unusable", message, "", None);
                 self.say_closed();
             }

@@ -194,13 +194,13 @@ mod tests {
             ("plugins/bias/src/policy.rs", "plugins/bias/src/policy.rs"),
             (r"src\deep\lib.rs", r"src\deep\lib.rs"),
             (
-                "/home/ann/.cargo/registry/src/registry.example-1949cf8c6b5b557f/serde-1.0.1/src/de/mod.rs",
+                "/build/ann/.cargo/registry/src/registry.example-1949cf8c6b5b557f/serde-1.0.1/src/de/mod.rs",
                 "serde-1.0.1/src/de/mod.rs",
             ),
-            ("/home/ann/.cargo/registry/src/index-1/flat-0.1.0/lib.rs", "flat-0.1.0/lib.rs"),
-            ("/home/ann/.cargo/git/checkouts/tool-1a2b/9f8e7d6/src/run.rs", "tool-1a2b/9f8e7d6/src/run.rs"),
+            ("/build/ann/.cargo/registry/src/index-1/flat-0.1.0/lib.rs", "flat-0.1.0/lib.rs"),
+            ("/build/ann/.cargo/git/checkouts/tool-1a2b/9f8e7d6/src/run.rs", "tool-1a2b/9f8e7d6/src/run.rs"),
             ("/rustc/0123abc/library/core/src/option.rs", "library/core/src/option.rs"),
-            ("/home/ann/src/work/my-policy/src/inner/place.rs", "my-policy/src/inner/place.rs"),
+            ("/build/ann/src/work/my-policy/src/inner/place.rs", "my-policy/src/inner/place.rs"),
             ("/srv/build/out/generated.rs", "build/out/generated.rs"),
             ("/lib.rs", "/lib.rs"),
             ("/", "/"),
@@ -208,7 +208,7 @@ mod tests {
             ("", ""),
             (r"C:\Users\Ann\.cargo\registry\src\index-1\serde-1.0.1\src\de.rs", r"serde-1.0.1\src\de.rs"),
             (r"C:\work\my-policy\src\lib.rs", r"my-policy\src\lib.rs"),
-            ("/home/größe/ärger/src/lib.rs", "ärger/src/lib.rs"),
+            ("/build/größe/ärger/src/lib.rs", "ärger/src/lib.rs"),
         ] {
             assert_eq!(short(file), shown, "{file}");
         }

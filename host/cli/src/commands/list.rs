@@ -70,11 +70,10 @@ fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Fail
     for file in files {
         let verdict = judge.examine(&plugins.join(&file));
         let of_file = known.iter().filter(|k| k.file == file && !k.sha256.is_empty());
-        let told = of_file.clone().filter(|k| k.sha256 == verdict.sha256);
-        let told: Vec<Listed> = told.cloned().collect();
+        let by_host: Vec<Listed> = of_file.clone().filter(|k| k.sha256 == verdict.sha256).cloned().collect();
         // A running host answers with bytes that the file had before the ones that it refused.
         listed.extend(of_file.filter(|k| k.kept && k.sha256 != verdict.sha256).cloned());
-        if told.is_empty() { listed.extend(as_listed(&file, verdict)) } else { listed.extend(told) }
+        if by_host.is_empty() { listed.extend(as_listed(&file, verdict)) } else { listed.extend(by_host) }
     }
     Ok(listed)
 }
