@@ -280,10 +280,12 @@ async fn a_lost_filter_of_the_last_good_composition_closes_the_host_and_a_lost_p
             let plan = again.host.bind(jobs_round(4, 2, &[("job", "team-a", 3)])).await;
             assert_eq!(plan.bindings().len(), 1, "which caps");
             // A third host finds what the second found: the composition is still the whole one.
+            again.receipted("round-robin").await;
             let Hosted { sandbox, host, .. } = again;
             host.shutdown().await;
             let mut third = Hosted::over(sandbox, HostOptions::default());
-            third.wait_for("swap", |kind| matches!(kind, policy_host::EventKind::Swapped { .. }).then_some(())).await;
+            third.receipted("round-robin").await;
+            third.heard("swap", |kind| matches!(kind, policy_host::EventKind::Swapped { .. }).then_some(())).await;
             assert_eq!(third.host.active().filters.len(), 1);
         }
     }
