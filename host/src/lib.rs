@@ -28,38 +28,25 @@
 //! plugin in the host's process is trusted code, see [`policy_plugin_api`]. The map of this crate is
 //! `host/ARCHITECTURE.md`.
 
-pub mod activation;
-mod admit;
-mod background;
-mod bind;
+mod artifact;
 mod control;
-pub mod event;
-mod fallback;
-mod feedback;
-mod guard;
-mod host;
-pub mod judge;
-mod lane;
-pub mod limits;
-pub mod load;
-pub mod placement;
-pub mod receipt;
+mod core;
+mod facade;
 pub mod record;
-mod registry;
-mod shadow;
-mod slot;
-pub mod text;
-mod validate;
-pub mod vet;
-mod watch;
+mod serving;
+mod state;
 
-pub use activation::LaneKind;
-pub use admit::AdmitError;
-pub use event::{Cause, Event, EventKind};
-pub use fallback::{BuiltIn, TaskDistributionPolicy};
-pub use guard::Guard;
-pub use host::{Events, HostOptions, PolicyHost, Refusal, StartError};
+pub use self::core::event::{self, Cause, Event, EventKind};
+pub use self::core::guard::Guard;
+pub use self::core::{limits, text};
+pub use artifact::watch::concerns_us;
+pub use artifact::{judge, load, vet};
+pub use control::activation::{self, LaneKind};
+pub use control::admit::AdmitError;
+pub use facade::{Events, HostOptions, PolicyHost, Refusal, StartError};
 pub use record::{RecordOptions, RecordingReceipt};
-pub use slot::{ActiveInfo, PartInfo, ShadowInfo};
-pub use validate::{FallbackReason, Plan};
-pub use watch::concerns_us;
+pub use serving::built_in::{BuiltIn, TaskDistributionPolicy};
+pub use serving::placement;
+pub use serving::slot::{ActiveInfo, PartInfo, ShadowInfo};
+pub use serving::validate::{FallbackReason, Plan};
+pub use state::receipt;

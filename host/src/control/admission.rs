@@ -10,15 +10,15 @@ use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use super::trying::{CRASHED_THE_HOST, Trial, Trials};
 use super::{Control, Message, Request};
-use crate::activation::{ACTIVE_FILE, Activation};
-use crate::event::{Cause, EventKind};
-use crate::judge::{self, Judge, Unfit, intern};
-use crate::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
-use crate::load::{self, Loaded};
-use crate::registry::Kept;
-use crate::text::chain;
-use crate::vet::{self, Digest, StagingDir};
-use crate::watch::{Change, ChangeKind};
+use crate::artifact::judge::{self, Judge, Unfit, intern};
+use crate::artifact::load::{self, Loaded};
+use crate::artifact::vet::{self, Digest, StagingDir};
+use crate::artifact::watch::{Change, ChangeKind};
+use crate::control::activation::{ACTIVE_FILE, Activation};
+use crate::control::registry::Kept;
+use crate::core::event::{Cause, EventKind};
+use crate::core::limits::{MAX_ACTIVE_FILE_BYTES, MAX_LIBRARIES};
+use crate::core::text::chain;
 
 /// What became of a file.
 #[derive(Debug)]

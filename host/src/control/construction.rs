@@ -7,20 +7,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::initial::default_instance;
 use super::trying::{Trial, Trials, UnderTrial};
-use crate::activation::{LaneKind, Wanted};
-use crate::admit::{self, AdmitError, Origin, Recipe};
-use crate::event::Cause;
-use crate::fallback::BuiltIn;
-use crate::guard::Guard;
-use crate::host::{Outcome, Shared};
-use crate::judge::{Judge, intern};
-use crate::lane::{Handed, Lane, NoState, Pipeline};
-use crate::limits::HAND_OVER_LIMIT;
-use crate::load::Loaded;
-use crate::receipt::Quarantined;
-use crate::shadow::{Shadow, Shadows};
-use crate::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
-use crate::text::chain;
+use crate::artifact::judge::{Judge, intern};
+use crate::artifact::load::Loaded;
+use crate::control::activation::{LaneKind, Wanted};
+use crate::control::admit::{self, AdmitError, Origin, Recipe};
+use crate::core::event::Cause;
+use crate::core::guard::Guard;
+use crate::core::limits::HAND_OVER_LIMIT;
+use crate::core::text::chain;
+use crate::facade::{Outcome, Shared};
+use crate::serving::built_in::BuiltIn;
+use crate::serving::lane::{Handed, Lane, NoState, Pipeline};
+use crate::serving::shadow::{Shadow, Shadows};
+use crate::serving::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
+use crate::state::receipt::Quarantined;
 
 /// What became of a construction.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Dumps of the guard, written away from the control thread: a round may be large.
 
 use super::{Control, Message};
-use crate::event::EventKind;
-use crate::receipt::DumpReceipt;
+use crate::core::event::EventKind;
+use crate::core::text::chain;
 use crate::record::{self, Dump};
-use crate::text::chain;
+use crate::state::receipt::DumpReceipt;
 
 /// What became of a dump.
 #[derive(Debug)]

@@ -10,20 +10,20 @@ use std::time::{Instant, SystemTime};
 use super::Control;
 use super::last_good::LastGood;
 use super::trying::{Trial, Trials};
-use crate::activation;
-use crate::host::StartError;
-use crate::lane::stuck_threads;
-use crate::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
-use crate::load::mapped_libraries;
-use crate::receipt::{
+use crate::artifact::load::mapped_libraries;
+use crate::artifact::vet::{Digest, PrivateError, STAGED, StagingDir, check_private, take_directory};
+use crate::control::activation;
+use crate::core::limits::{FILES_INTERVAL, MAX_DUMPS, RECEIPT_INTERVAL, RECENT_CHANGES};
+use crate::core::text::{self, chain, shown};
+use crate::facade::StartError;
+use crate::record::{DUMPS, Recorder};
+use crate::serving::lane::stuck_threads;
+use crate::serving::shadow::Shadows;
+use crate::serving::slot::Active;
+use crate::state::receipt::{
     ActiveReceipt, CLEAR_FILE, DumpReceipt, GuardReceipt, HostProcess, LAST_GOOD_FILE, LOCK_FILE, LastChange,
     QUARANTINE_FILE, Quarantined, RECEIPT_FILE, REGISTRY_FILE, Receipt, SCHEMA_FILE, StateDir, TRYING_FILE, unix_ms,
 };
-use crate::record::{DUMPS, Recorder};
-use crate::shadow::Shadows;
-use crate::slot::Active;
-use crate::text::{self, chain, shown};
-use crate::vet::{Digest, PrivateError, STAGED, StagingDir, check_private, take_directory};
 
 /// What in the state directory the host maps, writes into, or believes.
 const OWN: [&str; 9] =
@@ -306,7 +306,7 @@ impl Control {
         self.books.written_at = Some(Instant::now());
     }
 
-    fn list(&self) -> Vec<crate::receipt::Listed> {
+    fn list(&self) -> Vec<crate::state::receipt::Listed> {
         let lineup = self.shared.slot.load();
         let info = &lineup.serving().info;
         self.registry.list(|sha256, name| {

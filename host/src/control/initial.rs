@@ -7,13 +7,13 @@ use std::time::{Instant, SystemTime};
 use policy_plugin_api::DistributionPolicy;
 
 use super::Control;
-use crate::activation::LaneKind;
-use crate::event::Cause;
-use crate::fallback::{BuiltIn, TaskDistributionPolicy};
-use crate::guard::Guard;
-use crate::host::{HostOptions, StartError};
-use crate::lane::{Lane, Nudge, Pipeline, PolicyInstance};
-use crate::slot::{Active, ActiveInfo};
+use crate::control::activation::LaneKind;
+use crate::core::event::Cause;
+use crate::core::guard::Guard;
+use crate::facade::{HostOptions, StartError};
+use crate::serving::built_in::{BuiltIn, TaskDistributionPolicy};
+use crate::serving::lane::{Lane, Nudge, Pipeline, PolicyInstance};
+use crate::serving::slot::{Active, ActiveInfo};
 
 impl Control {
     /// The first generation.

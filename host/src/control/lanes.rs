@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Control, Message};
-use crate::admit::{self, AdmitError};
-use crate::event::EventKind;
-use crate::guard::Fault;
-use crate::host::Outcome;
-use crate::lane::{Looked, News, stuck_threads};
-use crate::limits::MAX_STUCK_THREADS;
-use crate::slot::Active;
-use crate::text::chain;
+use crate::control::admit::{self, AdmitError};
+use crate::core::event::EventKind;
+use crate::core::guard::Fault;
+use crate::core::limits::MAX_STUCK_THREADS;
+use crate::core::text::chain;
+use crate::facade::Outcome;
+use crate::serving::lane::{Looked, News, stuck_threads};
+use crate::serving::slot::Active;
 
 /// What became of a new instance.
 #[derive(Debug)]

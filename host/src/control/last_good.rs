@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::{Examination, Examined, RefusedFile, Source, examine};
 use super::{Control, Message, Request};
-use crate::activation::{ACTIVE_FILE, Activation, Wanted};
-use crate::event::{Cause, EventKind};
-use crate::limits::MAX_ACTIVE_FILE_BYTES;
-use crate::receipt::{LAST_GOOD_FILE, unix_ms};
-use crate::slot::ActiveInfo;
-use crate::text::chain;
-use crate::vet::{self, Digest};
+use crate::artifact::vet::{self, Digest};
+use crate::control::activation::{ACTIVE_FILE, Activation, Wanted};
+use crate::core::event::{Cause, EventKind};
+use crate::core::limits::MAX_ACTIVE_FILE_BYTES;
+use crate::core::text::chain;
+use crate::serving::slot::ActiveInfo;
+use crate::state::receipt::{LAST_GOOD_FILE, unix_ms};
 
 /// The newest version of the file that this host writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -94,7 +94,7 @@ impl LastGood {
     }
 
     /// Reads the file of an earlier host. One that cannot be read is as good as none.
-    pub(super) fn read(state: &crate::receipt::StateDir) -> Option<Self> {
+    pub(super) fn read(state: &crate::state::receipt::StateDir) -> Option<Self> {
         match state.read_json::<Self>(LAST_GOOD_FILE) {
             Ok(good) => good.filter(|good| good.version <= VERSION),
             Err(e) => {
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn it_survives_its_file_and_a_newer_one_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let state = crate::receipt::StateDir::at(directory.path().to_owned());
+        let state = crate::state::receipt::StateDir::at(directory.path().to_owned());
         assert_eq!(LastGood::read(&state), None);
         state.write_json(LAST_GOOD_FILE, &good("{}")).unwrap();
         assert_eq!(LastGood::read(&state), Some(good("{}")));

@@ -3,7 +3,9 @@
 //! It runs on a thread of its own and runs no plugin code: what does (load, construct, rehearse, hand over state, drop)
 //! runs on threads that may be thrown away, and comes back as a message.
 
+pub mod activation;
 mod admission;
+pub(crate) mod admit;
 mod construction;
 mod dump;
 mod files;
@@ -11,6 +13,7 @@ mod initial;
 mod lanes;
 mod last_good;
 mod quarantine;
+pub(crate) mod registry;
 mod swap;
 mod trying;
 
@@ -19,18 +22,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::activation::{ACTIVE_FILE, Activation};
-use crate::background::{self, Workers};
-use crate::event::{Cause, Event, EventKind};
-use crate::host::{HostOptions, Outcome, Refusal, Shared, StartError};
-use crate::lane::stuck_threads;
-use crate::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
-use crate::load::Loaded;
-use crate::receipt::{ClearRequest, Quarantined};
-use crate::registry::Registry;
-use crate::slot::{Active, ActiveInfo};
-use crate::text::shown;
-use crate::watch::{Change, WatchHandle, watch};
+use crate::artifact::load::Loaded;
+use crate::artifact::watch::{Change, WatchHandle, watch};
+use crate::control::activation::{ACTIVE_FILE, Activation};
+use crate::control::registry::Registry;
+use crate::core::event::{Cause, Event, EventKind};
+use crate::core::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
+use crate::core::text::shown;
+use crate::core::threads::{self, Workers};
+use crate::facade::{HostOptions, Outcome, Refusal, Shared, StartError};
+use crate::serving::lane::stuck_threads;
+use crate::serving::slot::{Active, ActiveInfo};
+use crate::state::receipt::{ClearRequest, Quarantined};
 
 pub(crate) use admission::Admission;
 pub(crate) use construction::Constructed;
@@ -158,7 +161,7 @@ impl Control {
         options: HostOptions,
         messages: mpsc::Receiver<Message>,
     ) -> Result<(), StartError> {
-        let state = crate::host::PolicyHost::state_dir(&options);
+        let state = crate::facade::PolicyHost::state_dir(&options);
         let books = Books::open(state, options.plugins.as_deref())?;
         let watch = match &options.plugins {
             None => None,
@@ -203,7 +206,7 @@ impl Control {
             _watch: watch,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        background::spawn("policy-control", move || runtime.block_on(control.run(messages)))?;
+        threads::spawn("policy-control", move || runtime.block_on(control.run(messages)))?;
         Ok(())
     }
 
@@ -379,7 +382,7 @@ impl Control {
         // Out of threads: keep them for later rather than run plugin code here.
         let grave = Arc::new(std::sync::Mutex::new(Some(dead)));
         let shovel = Arc::clone(&grave);
-        let spawned = background::spawn_bulk("policy-retire", move || {
+        let spawned = threads::spawn_bulk("policy-retire", move || {
             let dead = shovel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             drop(dead);
         });

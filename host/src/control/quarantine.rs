@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::Control;
-use crate::receipt::{CLEAR_FILE, ClearRequest, Quarantined, StateDir};
-use crate::text::chain;
+use crate::core::text::chain;
+use crate::state::receipt::{CLEAR_FILE, ClearRequest, Quarantined, StateDir};
 
 /// How often the control task looks for a request while something is out of service.
 pub(super) const CLEAR_TICK: Duration = Duration::from_millis(100);

@@ -10,19 +10,19 @@ use policy_plugin_api::FromConfig;
 use super::construction::{Constructed, Construction, Made};
 use super::last_good::Pins;
 use super::{Awaited, Control, Message, Reply, Request, Told, UnderTrial};
-use crate::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
-use crate::admit::{AdmitError, Origin, Recipe};
-use crate::event::{Cause, EventKind};
-use crate::fallback::BuiltIn;
-use crate::guard::Fault;
-use crate::host::Refusal;
-use crate::lane::stuck_threads;
-use crate::limits::{MAX_STUCK_THREADS, UNKNOWN_NAME_GRACE};
-use crate::load::Loaded;
-use crate::receipt::Quarantined;
-use crate::registry::Unresolved;
-use crate::slot::{Active, ActiveInfo};
-use crate::text::chain;
+use crate::artifact::load::Loaded;
+use crate::control::activation::{ACTIVE_FILE, Activation, ActivationError, LaneKind, Wanted};
+use crate::control::admit::{AdmitError, Origin, Recipe};
+use crate::control::registry::Unresolved;
+use crate::core::event::{Cause, EventKind};
+use crate::core::guard::Fault;
+use crate::core::limits::{MAX_STUCK_THREADS, UNKNOWN_NAME_GRACE};
+use crate::core::text::chain;
+use crate::facade::Refusal;
+use crate::serving::built_in::BuiltIn;
+use crate::serving::lane::stuck_threads;
+use crate::serving::slot::{Active, ActiveInfo};
+use crate::state::receipt::Quarantined;
 
 /// Why a wish cannot be fulfilled now.
 enum Obstacle {

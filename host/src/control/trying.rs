@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Control;
-use crate::event::EventKind;
-use crate::limits::TRIED_ALONE;
-use crate::receipt::{Quarantined, StateDir, TRYING_FILE, unix_ms};
-use crate::text::chain;
+use crate::core::event::EventKind;
+use crate::core::limits::TRIED_ALONE;
+use crate::core::text::chain;
+use crate::state::receipt::{Quarantined, StateDir, TRYING_FILE, unix_ms};
 
 /// The newest version of the file that this host writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -247,7 +247,7 @@ impl Control {
 
     /// Puts a library, or a library in a recipe, out of service.
     pub(super) fn out_of_service(&mut self, entry: Quarantined) {
-        let code = crate::judge::intern(&entry.code);
+        let code = crate::artifact::judge::intern(&entry.code);
         self.tell(EventKind::Quarantined { sha256: entry.sha256.clone(), file: entry.file.clone(), code });
         self.registry.quarantine(entry);
         self.books.remember_quarantine(self.registry.quarantined());

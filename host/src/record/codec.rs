@@ -14,9 +14,9 @@ use policy_plugin_api::block::Block;
 
 use super::keep::Kept;
 use super::{RecordedGeneration, RecordedPart};
-use crate::guard::Fault;
-use crate::lane::Decided;
-use crate::slot::{Active, ActiveInfo};
+use crate::core::guard::Fault;
+use crate::serving::lane::Decided;
+use crate::serving::slot::{Active, ActiveInfo};
 
 /// Kinds of entries. Numbers are part of the format.
 pub(super) mod kind {
@@ -58,7 +58,7 @@ impl GenerationOf {
 
     fn record(&self) -> RecordedGeneration {
         let info = &self.info;
-        let part = |p: &crate::slot::PartInfo| RecordedPart {
+        let part = |p: &crate::serving::slot::PartInfo| RecordedPart {
             kind: p.kind.to_owned(),
             policy: p.name.clone(),
             version: p.version.clone(),
@@ -85,7 +85,7 @@ pub(crate) struct Taken {
     pub(crate) round: Arc<Round>,
     pub(crate) generation: GenerationOf,
     pub(crate) observations: Option<Arc<Block>>,
-    /// As in [`Ran`](crate::lane::Ran).
+    /// As in [`Ran`](crate::serving::lane::Ran).
     pub(crate) limits: Decided,
     /// What was bound.
     pub(crate) rows: Option<Arc<Proposal>>,

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::codec::{Encoder, Totals};
 use super::{Header, Taken, frame};
-use crate::limits::{MAX_DUMPS, MAX_DUMPS_BYTES};
-use crate::receipt::{DumpReceipt, unix_ms, write_atomically};
-use crate::vet::{create_private, own_directory};
+use crate::artifact::vet::{create_private, own_directory};
+use crate::core::limits::{MAX_DUMPS, MAX_DUMPS_BYTES};
+use crate::state::receipt::{DumpReceipt, unix_ms, write_atomically};
 
 /// Where dumps lie in the state directory.
 pub(crate) const DIRECTORY: &str = "dumps";

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Header, MAGIC, VERSION};
-use crate::limits::{MAX_FRAME_BYTES, MAX_RECORDING_HEADER_BYTES};
-use crate::text::chain;
+use crate::core::limits::{MAX_FRAME_BYTES, MAX_RECORDING_HEADER_BYTES};
+use crate::core::text::chain;
 
 /// What a frame begins with.
 const MARK: [u8; 4] = *b"FRAM";

@@ -3,7 +3,7 @@
 //! Recording is off the hot path. `bind` hands over references to the round, the answer and the limits, and never waits;
 //! what finds no room in the queue is not recorded, and is counted. A thread of low priority writes. Three things
 //! follow: a round that is being recorded cannot be reused by the embedder at once (its executor rows are copied for the
-//! next one); memory in the queue is bounded by [`MAX_QUEUED_BYTES`](crate::limits::MAX_QUEUED_BYTES); and a recording
+//! next one); memory in the queue is bounded by [`MAX_QUEUED_BYTES`](crate::core::limits::MAX_QUEUED_BYTES); and a recording
 //! may have gaps, which it tells.
 //!
 //! # The file
@@ -41,7 +41,7 @@ pub(crate) use codec::{GenerationOf, Taken};
 pub(crate) use dump::{DIRECTORY as DUMPS, Dump, write as write_dump};
 pub(crate) use writer::Recorder;
 
-use crate::limits::RECORDING_BYTES;
+use crate::core::limits::RECORDING_BYTES;
 
 /// What a recording begins with.
 pub const MAGIC: [u8; 8] = *b"PHRECORD";
@@ -92,7 +92,7 @@ impl Header {
             host_version: env!("CARGO_PKG_VERSION").to_owned(),
             api_major: policy_plugin_api::abi::API_MAJOR,
             api_minor: policy_plugin_api::abi::API_MINOR,
-            started_unix_ms: crate::receipt::unix_ms(std::time::SystemTime::now()),
+            started_unix_ms: crate::state::receipt::unix_ms(std::time::SystemTime::now()),
             about,
         }
     }

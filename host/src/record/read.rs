@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::frame::{Found, read_up_to, u32_at, unpack};
 use super::restore::{Bytes, Restored, Restorer};
 use super::{Header, MAGIC, RecordedGeneration, RecordingError, VERSION};
-use crate::limits::MAX_RECORDING_HEADER_BYTES;
-use crate::text::chain;
+use crate::core::limits::MAX_RECORDING_HEADER_BYTES;
+use crate::core::text::chain;
 
 /// One thing that was recorded.
 #[derive(Clone, Debug)]

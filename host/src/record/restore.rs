@@ -11,8 +11,8 @@ use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
 use super::codec::{Totals, flag, kind};
 use super::read::{RecordedFault, RecordedRound};
 use super::{Entry, RecordedGeneration};
-use crate::limits::MAX_FRAME_BYTES;
-use crate::text::chain;
+use crate::core::limits::MAX_FRAME_BYTES;
+use crate::core::text::chain;
 
 /// What an entry does not make sense for.
 pub(super) type Broken = String;

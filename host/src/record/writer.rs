@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use super::codec::{Encoder, Totals};
 use super::{Header, RecordOptions, RecordingReceipt, Taken, frame};
-use crate::background;
-use crate::limits::{
+use crate::core::limits::{
     FRAME_AGE, FRAME_BYTES, MAX_QUEUED_BYTES, RECORD_IDLE, RECORD_MESSAGES, RECORD_TICK, RECORDING_END_BYTES,
 };
-use crate::text::chain;
+use crate::core::text::chain;
+use crate::core::threads;
 
 /// Why recording stopped. 0 while it goes on.
 const STOPPED: [&str; 4] = ["", "limit", "unwritable", "closed"];
@@ -88,7 +88,7 @@ impl Recorder {
             totals: Totals::default(),
             in_frame: 0,
         };
-        background::spawn_bulk("policy-record", move || {
+        threads::spawn_bulk("policy-record", move || {
             writer.follow(&inbox);
             writer.close();
         })?;

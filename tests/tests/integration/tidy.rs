@@ -44,7 +44,7 @@ fn no_file_is_too_long() {
 fn unsafe_code_lives_in_its_rooms() {
     let rooms = |path: &str| {
         path.starts_with("plugin-api/src/abi/")
-            || path == "host/src/load/dl.rs"
+            || path == "host/src/artifact/load/dl.rs"
             || path == "host/cli/src/exit_guard.rs"
             || path.starts_with("tests/fixtures/")
             || path.contains("/benches/")
@@ -70,7 +70,7 @@ fn unsafe_code_lives_in_its_rooms() {
 fn the_abi_crate_is_named_in_two_places_only() {
     for (path, text) in sources() {
         let may = path.starts_with("plugin-api/src/abi/")
-            || path == "host/src/load/dl.rs"
+            || path == "host/src/artifact/load/dl.rs"
             || ["other-layout", "raw-limits", "unchecked-root", "unchecked-scores"]
                 .iter()
                 .any(|fixture| path.starts_with(&format!("tests/fixtures/{fixture}/")))
@@ -89,13 +89,13 @@ fn only_its_owner_uses_each_delicate_crate() {
         }
         assert!(
             !uses("notify::")
-                || path.starts_with("host/src/watch/")
+                || path.starts_with("host/src/artifact/watch/")
                 || path.contains("/benches/")
                 || uses("sync::Notify"),
             "{path} uses notify"
         );
         assert!(
-            !uses("libloading::") || path == "host/src/load/dl.rs" || path.contains("/benches/"),
+            !uses("libloading::") || path == "host/src/artifact/load/dl.rs" || path.contains("/benches/"),
             "{path} uses libloading"
         );
     }
@@ -163,14 +163,14 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn errors_become_text_with_all_their_causes() {
-    let may = ["host/src/text.rs"];
+    let may = ["host/src/core/text.rs"];
     let ours = |path: &str| ["host/src/", "host/sim/src/", "host/cli/src/"].iter().any(|at| path.starts_with(at));
     let names = ["e", "err", "error", "source", "fault", "failure"];
     let alone = names.map(|name| format!("{{{name}}}"));
     let to_string = names.map(|name| format!("{name}.to_string()"));
     for (path, text) in sources().into_iter().filter(|(p, _)| ours(p) && !p.ends_with("tests.rs")) {
         for (number, line) in code(&text).filter(|_| !may.contains(&path.as_str())) {
-            // The convention, in host/src/text.rs: Display without the cause, and text through `chain`.
+            // The convention, in host/src/core/text.rs: Display without the cause, and text through `chain`.
             let shows = alone.iter().any(|word| line.contains(word.as_str()));
             let converts = to_string.iter().any(|word| {
                 line.split(word.as_str())
