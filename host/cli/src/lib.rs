@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use policy_host::text::{is_unsafe, shown};
 
 use exit_guard::ExitGuard;
@@ -29,22 +29,6 @@ struct Cli {
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Where the plugins and the host's own files are.
-#[derive(Clone, Debug, Args)]
-struct Place {
-    /// The plugin directory: libraries and active.json.
-    #[arg(long, value_name = "DIR", value_parser = paths::absolute())]
-    plugins: PathBuf,
-    /// The host's own files (staged copies, receipt); for a plugin directory that is read-only.
-    #[arg(
-        long,
-        value_name = "DIR",
-        value_parser = paths::absolute(),
-        help = "The host's own files [default: <plugins>/.policy-host]"
-    )]
-    state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ use super::{judge, short};
 use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::paths::absolute;
+use build::library;
 
 /// Runs the embedded cluster on a seeded workload and switches policies live through files. Ends by itself.
 #[derive(Debug, Args)]
@@ -158,11 +159,6 @@ impl Stage {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write_atomically(path, bytes).map_err(|e| Failure::because("no-directory", path.display(), &e))
-}
-
-/// The file name of a library on this system.
-fn library(name: &str) -> String {
-    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
 }
 
 fn say(text: &str) {

@@ -12,8 +12,8 @@ use policy_host::receipt::{Receipt, StateDir, write_atomically};
 use super::cargo::{self, Talk};
 use super::switch::Switch;
 use super::{judge, short};
-use crate::Place;
 use crate::failure::Failure;
+use crate::paths::Place;
 use crate::say;
 use sources::Sources;
 

@@ -9,9 +9,9 @@ use policy_host::judge::Verdict;
 use policy_host::receipt::{Listed, REGISTRY_FILE, StateDir};
 
 use super::{judge, short};
-use crate::Place;
 use crate::facts::print_json;
 use crate::failure::Failure;
+use crate::paths::Place;
 use crate::say;
 
 /// Lists every policy found: name, version, kind, file, hash, state, config schema.

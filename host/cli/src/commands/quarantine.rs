@@ -11,9 +11,9 @@ use policy_host::receipt::{
 };
 
 use super::short;
-use crate::Place;
 use crate::facts::print_json;
 use crate::failure::Failure;
+use crate::paths::Place;
 use crate::say;
 
 /// A library that failed in service stays out of it until mended bytes arrive or an operator puts it back.

@@ -19,9 +19,9 @@ use super::cluster::{ClusterArgs, workloads_help};
 use super::judge;
 use super::placement::{Counted, Placement};
 use super::progress::{StatusLine, line};
-use crate::Place;
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::paths::Place;
 use crate::paths::absolute;
 
 /// Hosts the policies of a directory over the embedded cluster, until the workload ends, the time passes, or Ctrl-C.

@@ -6,9 +6,9 @@ use clap::Args;
 use policy_host::receipt::{PartReceipt, Receipt, StateDir};
 
 use super::short;
-use crate::Place;
 use crate::facts::{line, print_json};
 use crate::failure::Failure;
+use crate::paths::Place;
 use crate::say;
 
 /// Shows what a host says is active, what changed last, and what is out of service.

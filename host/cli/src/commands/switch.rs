@@ -11,9 +11,9 @@ use policy_host::vet::{Digest, text_of};
 use serde_json::{Map, Value};
 
 use super::{quarantine, short};
-use crate::Place;
 use crate::facts::print_json;
 use crate::failure::Failure;
+use crate::paths::Place;
 use crate::say;
 
 /// Makes a running host switch to a policy, and waits until the new generation has answered a round (or has proved

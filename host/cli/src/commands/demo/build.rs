@@ -27,13 +27,13 @@ pub(super) fn plugins() -> Result<Built, Failure> {
     let packages = ["policy-bias", "policy-round-robin", "policy-tenant-quota", "example-greedy"];
     let built = cargo_build(&workspace, &packages, &[])?;
     let find = |package: &str| -> Result<PathBuf, Failure> {
-        let library = super::library(&package.replace('-', "_"));
+        let library = library(&package.replace('-', "_"));
         let found = built.iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy() == library));
         found.cloned().ok_or_else(|| Failure::new("build-failed", format!("cargo built no {library}")))
     };
     // The second version takes the first one's place in the target directory.
     let keep = |from: &Path, name: &str| -> Result<PathBuf, Failure> {
-        let to = copies.path().join(super::library(name));
+        let to = copies.path().join(library(name));
         std::fs::copy(from, &to).map_err(|e| Failure::because("no-directory", to.display(), &e))?;
         Ok(to)
     };
@@ -45,6 +45,11 @@ pub(super) fn plugins() -> Result<Built, Failure> {
     let greedy_reversed = keep(reversed, "greedy_reversed")?;
     let scratch = bias.parent().map_or_else(std::env::temp_dir, Path::to_owned);
     Ok(Built { scratch, bias, round_robin, tenant_quota, greedy, greedy_reversed, _copies: copies })
+}
+
+/// The file name of a library on this system.
+pub(super) fn library(name: &str) -> String {
+    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
 }
 
 /// The checkout: above this program, or where cargo says it runs from.

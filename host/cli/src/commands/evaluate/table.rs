@@ -3,7 +3,7 @@
 use policy_sim::evaluate::{Difference, Row, metric};
 use serde_json::Value;
 
-use super::View;
+use super::view::{View, value};
 use crate::say;
 
 /// What a column shows.
@@ -120,10 +120,6 @@ fn truth(view: &View<'_>) {
             .map(|(title, name)| format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0)));
         say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
     }
-}
-
-pub(super) fn value(row: &Row, name: &str) -> f64 {
-    metric(name).map_or(f64::NAN, |at| row.value(at))
 }
 
 fn cell(row: &Row, name: &str, shows: &Shows) -> String {

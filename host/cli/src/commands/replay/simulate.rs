@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::commands::evaluate::candidate::{Candidate, Plugins};
 use crate::commands::evaluate::grid::{Grid, Results};
-use crate::commands::evaluate::{View, facts, table};
+use crate::commands::evaluate::table;
+use crate::commands::evaluate::view::{View, facts};
 use crate::failure::Failure;
 use crate::say;
 

@@ -192,6 +192,23 @@ fn plain(name: &str) -> String {
     name.replace('$', "\\$")
 }
 
+/// Ends of a logarithmic axis around these values.
+pub(super) fn decades(least: f64, most: f64) -> (f64, f64) {
+    let steps = [1.0, 2.0, 5.0, 10.0];
+    let down = |v: f64| {
+        let decade = 10f64.powf(v.log10().floor());
+        steps.iter().rev().map(|s| s * decade).find(|s| *s <= v * 1.000_001).unwrap_or(decade)
+    };
+    let up = |v: f64| {
+        let decade = 10f64.powf(v.log10().floor());
+        steps.iter().map(|s| s * decade).find(|s| *s >= v * 0.999_999).unwrap_or(10.0 * decade)
+    };
+    match least.is_finite() && least > 0.0 && most >= least {
+        true => (down(least), if up(most) > down(least) { up(most) } else { 2.0 * down(least) }),
+        false => (0.1, 1.0),
+    }
+}
+
 /// A number on an axis: short, and never in powers of ten where plain digits do.
 fn tick(value: f64) -> String {
     match value.abs() {
@@ -251,6 +268,14 @@ mod tests {
         let long = r#"<text x="61.300000000000004" y="7">v1.23456789 "0.5555"</text><a d="M 1.005 2L 3.14159 4"/>"#;
         let short = r#"<text x="61.3" y="7">v1.23456789 "0.5555"</text><a d="M 1 2L 3.14 4"/>"#;
         assert_eq!(shorter(long).replace("1.0 ", "1 "), short.replace("M 1 ", &format!("M {} ", trimmed(1.005, 2))));
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        assert_eq!(decades(0.3, 70.0), (0.2, 100.0));
+        assert_eq!(decades(1.0, 1.0), (1.0, 2.0));
+        assert_eq!(decades(f64::INFINITY, 0.0), (0.1, 1.0));
+        assert_eq!(decades(0.0, 5.0), (0.1, 1.0));
     }
 
     #[test]

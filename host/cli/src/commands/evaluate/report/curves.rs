@@ -2,10 +2,12 @@
 
 use policy_sim::evaluate::Curve;
 
-use super::chart::{Axis, Chart, WIDE};
+use super::cells::figure_cell;
+use super::chart::{Axis, Chart, WIDE, decades};
+use super::facts::{Facts, named};
 use super::html::{Cell, Table};
 use super::marks::{Mark, legend};
-use super::page::Page;
+use super::numbers::unit_of;
 use crate::commands::evaluate::table::time;
 
 /// Shares at which a curve carries its marker, so that lines are told apart without colour.
@@ -52,7 +54,7 @@ impl Drawing<'_> {
         let mut table = Table::new(self.table, ["".to_owned()].into_iter().chain(LISTED.map(percentile)));
         for (mark, name, curve) in &curves {
             let cells = LISTED.iter().map(|&s| Cell::text(time(curve.quantile(s) * self.in_us))).collect();
-            table.row(super::page::named(mark, name), cells);
+            table.row(named(mark, name), cells);
         }
         let entries: Vec<(&Mark, &str)> = curves.iter().map(|c| (c.0, c.1)).collect();
         format!("{}<figure>{}</figure>\n{}", legend(&entries), chart.svg(), table.folded("Numbers of this drawing"))
@@ -63,38 +65,10 @@ fn percentile(share: f64) -> String {
     if share >= 1.0 { "max".into() } else { format!("p{:.0}", 100.0 * share) }
 }
 
-/// The unit in which so many microseconds are a number of few digits.
-pub(super) fn unit_of(us: f64) -> (f64, &'static str) {
-    match us {
-        x if x < 1e3 => (1.0, "µs"),
-        x if x < 1e6 => (1e3, "ms"),
-        x if x < 600e6 => (1e6, "s"),
-        x if x < 36_000e6 => (60e6, "min"),
-        _ => (3600e6, "h"),
-    }
-}
-
-/// Ends of a logarithmic axis around these values.
-pub(super) fn decades(least: f64, most: f64) -> (f64, f64) {
-    let steps = [1.0, 2.0, 5.0, 10.0];
-    let down = |v: f64| {
-        let decade = 10f64.powf(v.log10().floor());
-        steps.iter().rev().map(|s| s * decade).find(|s| *s <= v * 1.000_001).unwrap_or(decade)
-    };
-    let up = |v: f64| {
-        let decade = 10f64.powf(v.log10().floor());
-        steps.iter().map(|s| s * decade).find(|s| *s >= v * 0.999_999).unwrap_or(10.0 * decade)
-    };
-    match least.is_finite() && least > 0.0 && most >= least {
-        true => (down(least), if up(most) > down(least) { up(most) } else { 2.0 * down(least) }),
-        false => (0.1, 1.0),
-    }
-}
-
-pub(super) fn completion(page: &Page<'_>) -> String {
-    let drawn = &page.view.results.drawn;
-    let mut curves: Vec<_> = page.series().map(|(at, mark, name)| (mark, name, &drawn[at].jct_us)).collect();
-    curves.push((&page.bound, "lower-bound", &page.view.results.least_jct_us));
+pub(super) fn completion(facts: &Facts<'_>) -> String {
+    let drawn = &facts.view.results.drawn;
+    let mut curves: Vec<_> = facts.series().map(|(at, mark, name)| (mark, name, &drawn[at].jct_us)).collect();
+    curves.push((&facts.bound, "lower-bound", &facts.view.results.least_jct_us));
     let drawing = Drawing {
         title: "Completion times of jobs",
         axis: "job completion time",
@@ -109,15 +83,14 @@ pub(super) fn completion(page: &Page<'_>) -> String {
     )
 }
 
-pub(super) fn decisions(page: &Page<'_>) -> String {
-    let (results, mut table) = (page.view.results, Table::new("What a round took", ["", "p50", "p99", "max"]));
-    for (at, mark, name) in page.series() {
+pub(super) fn decisions(facts: &Facts<'_>) -> String {
+    let (results, mut table) = (facts.view.results, Table::new("What a round took", ["", "p50", "p99", "max"]));
+    for (at, mark, name) in facts.series() {
         let row = &results.rows[at];
-        let cells =
-            ["decision_us.p50", "decision_us.p99", "decision_us.max"].map(|metric| page.figure_cell(row, metric));
-        table.row(super::page::named(mark, name), cells.into());
+        let cells = ["decision_us.p50", "decision_us.p99", "decision_us.max"].map(|metric| figure_cell(row, metric));
+        table.row(named(mark, name), cells.into());
     }
-    let curves: Vec<_> = page.series().map(|(at, mark, name)| (mark, name, &results.drawn[at].decision_ns)).collect();
+    let curves: Vec<_> = facts.series().map(|(at, mark, name)| (mark, name, &results.drawn[at].decision_ns)).collect();
     let drawing = Drawing {
         title: "Times of decisions",
         axis: "wall time of a round",
@@ -132,17 +105,4 @@ pub(super) fn decisions(page: &Page<'_>) -> String {
         table.markup(),
         drawing.markup(&curves)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_end_at_round_numbers() {
-        assert_eq!(decades(0.3, 70.0), (0.2, 100.0));
-        assert_eq!(decades(1.0, 1.0), (1.0, 2.0));
-        assert_eq!(decades(f64::INFINITY, 0.0), (0.1, 1.0));
-        assert_eq!(decades(0.0, 5.0), (0.1, 1.0));
-    }
 }

@@ -2,11 +2,11 @@
 
 use policy_sim::evaluate::{Difference, Interval, Row, SizeBin, interval, mean, metric};
 
-use super::chart::{Axis, Chart, HALF, WIDE};
-use super::curves::decades;
+use super::chart::{Axis, Chart, HALF, WIDE, decades};
+use super::facts::{Facts, named, short};
 use super::html::{Cell, Table};
 use super::marks::{Mark, legend};
-use super::page::{Page, named, short};
+use super::numbers::size_name;
 
 /// One row: mark, name, estimate, ends of the interval.
 type Dot<'a> = (&'a Mark, String, f64, Option<Interval>);
@@ -57,10 +57,10 @@ impl Dots<'_> {
 }
 
 /// Rows of the drawing and of the table: every series but the baseline, and the bound.
-fn others<'a>(page: &'a Page<'_>) -> Vec<(&'a Mark, &'a str, &'a Row)> {
-    let results = page.view.results;
-    let rows = page.series().filter(|s| s.0 != page.view.baseline).map(|(at, m, name)| (m, name, &results.rows[at]));
-    rows.chain([(&page.bound, "lower-bound", &results.bound)]).collect()
+fn others<'a>(facts: &'a Facts<'_>) -> Vec<(&'a Mark, &'a str, &'a Row)> {
+    let results = facts.view.results;
+    let rows = facts.series().filter(|s| s.0 != facts.view.baseline).map(|(at, m, name)| (m, name, &results.rows[at]));
+    rows.chain([(&facts.bound, "lower-bound", &results.bound)]).collect()
 }
 
 /// What is drawn as differences.
@@ -83,8 +83,8 @@ fn at_the_edge(rows: &mut [(Mark, String, f64, Option<Interval>)]) {
     }
 }
 
-pub(super) fn differences(page: &Page<'_>) -> String {
-    let baseline = page.baseline();
+pub(super) fn differences(facts: &Facts<'_>) -> String {
+    let baseline = facts.baseline();
     let mut panels = String::new();
     for (title, name) in DRAWN {
         let Some(at) = metric(name) else { continue };
@@ -94,14 +94,14 @@ pub(super) fn differences(page: &Page<'_>) -> String {
             let percent = |v: f64| 100.0 * v / whole;
             (mark.clone(), short(label), percent(difference), interval.map(|(a, b)| (percent(a), percent(b))))
         };
-        let mut rows: Vec<_> = others(page).into_iter().map(dots).filter(|r| r.2.is_finite()).collect();
+        let mut rows: Vec<_> = others(facts).into_iter().map(dots).filter(|r| r.2.is_finite()).collect();
         if rows.is_empty() {
             continue;
         }
         at_the_edge(&mut rows);
         let drawing = Dots {
             title: format!("Difference of {title}"),
-            axis: Axis::new(format!("{title}: difference to {}, %", short(page.baseline_name()))),
+            axis: Axis::new(format!("{title}: difference to {}, %", short(facts.baseline_name()))),
             rows: rows.iter().map(|r| (&r.0, r.1.clone(), r.2, r.3)).collect(),
             reference: Some(0.0),
         };
@@ -124,18 +124,8 @@ fn of_size(row: &Row, bin: SizeBin) -> Vec<f64> {
         .collect()
 }
 
-/// Its ends as powers of ten.
-pub(super) fn size_name(bin: SizeBin) -> String {
-    let (from, to) = bin.range_vcore_us();
-    let shown = |us: u128| match us {
-        us if us < 1_000_000 => format!("{} ms", us / 1_000),
-        us => format!("{} s", us / 1_000_000),
-    };
-    if from == 0 { format!("below {}", shown(to)) } else { format!("{} – {}", shown(from), shown(to)) }
-}
-
-pub(super) fn slowdown(page: &Page<'_>) -> String {
-    let results = page.view.results;
+pub(super) fn slowdown(facts: &Facts<'_>) -> String {
+    let results = facts.view.results;
     let mut bins: Vec<SizeBin> =
         results.rows.iter().flat_map(|r| &r.runs).flat_map(|r| r.sizes.keys().copied()).collect();
     bins.sort_unstable();
@@ -147,7 +137,7 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
         ["".to_owned()].into_iter().chain(names.iter().cloned()),
     );
     let (mut lines, mut most) = (Vec::new(), 1.0f64);
-    for (i, (at, mark, name)) in page.series().enumerate() {
+    for (i, (at, mark, name)) in facts.series().enumerate() {
         let values: Vec<Vec<f64>> = bins.iter().map(|&bin| of_size(&results.rows[at], bin)).collect();
         let shown = |v: &Vec<f64>| match interval(v) {
             _ if v.is_empty() => "–".to_owned(),
@@ -179,7 +169,7 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
         chart.line(points, &mark.thinner(1.1), false);
         chart.markers(points, mark, 4.2);
     }
-    let entries: Vec<(&Mark, &str)> = page.series().map(|(_, mark, name)| (mark, name)).collect();
+    let entries: Vec<(&Mark, &str)> = facts.series().map(|(_, mark, name)| (mark, name)).collect();
     format!(
         "{feitelson}{}<figure>{}</figure>\n{}",
         legend(&entries),
@@ -188,13 +178,13 @@ pub(super) fn slowdown(page: &Page<'_>) -> String {
     )
 }
 
-pub(super) fn locality(page: &Page<'_>) -> String {
-    if !page.setting.reads_inputs {
+pub(super) fn locality(facts: &Facts<'_>) -> String {
+    if !facts.setting.reads_inputs {
         return "<p>No task of this workload reads input, so no policy can place one near its data.</p>\n".to_owned();
     }
     let Some(at) = metric("locality_bytes_share") else { return String::new() };
-    let results = page.view.results;
-    let rows = page.series().map(|(i, mark, name)| (mark, short(name), &results.rows[i]));
+    let results = facts.view.results;
+    let rows = facts.series().map(|(i, mark, name)| (mark, short(name), &results.rows[i]));
     let rows = rows.map(|(mark, name, row)| {
         (mark, name, 100.0 * row.value(at), row.interval(at).map(|(a, b)| (100.0 * a.max(0.0), 100.0 * b.min(1.0))))
     });

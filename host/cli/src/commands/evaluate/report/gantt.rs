@@ -11,10 +11,10 @@ use policy_sim::cluster::{Series, Span};
 use policy_sim::limits::{MAX_SERIES_ROWS, MAX_SERIES_SPANS};
 
 use super::chart::{Axis, Chart, WIDE};
+use super::facts::{Facts, named, short};
 use super::html::text;
-use super::marks::{BROKEN_FILL, FILLS, fill, fill_legend};
-use super::over_time::time_axis;
-use super::page::{Page, named, short};
+use super::marks::{BROKEN_FILL, FILLS, Mark, fill, fill_legend};
+use crate::commands::evaluate::table::time;
 
 /// Tasks that all drawings of one page show one by one: some 25 bytes each.
 const MAX_TASKS: usize = 24_000;
@@ -30,20 +30,20 @@ const SHADE_NAMES: [&str; 5] = ["up to 20 %", "up to 40 %", "up to 60 %", "up to
 /// Units of a row's height left between rows.
 const GAP: f64 = 0.08;
 
-pub(super) fn markup(page: &Page<'_>) -> String {
-    let count = page.sampled().count().max(1);
+pub(super) fn markup(facts: &Facts<'_>) -> String {
+    let count = facts.sampled().count().max(1);
     let fits = |s: &Series| {
         let lanes: u64 = s.rows.iter().map(|r| r.vcores).sum();
         let single = s.rows.iter().all(|r| r.executors.len() == 1);
         single && lanes <= MAX_LANES && s.spans.as_ref().is_some_and(|spans| spans.len() <= MAX_TASKS / count)
     };
     // All alike, so that drawings compare.
-    let one_by_one = page.sampled().all(|s| fits(s.3));
-    let (x, unit_us) = time_axis(page);
-    let drawings = page.sampled().map(|(_, mark, name, series)| {
+    let one_by_one = facts.sampled().all(|s| fits(s.3));
+    let (x, unit_us) = facts.time_axis();
+    let drawings = facts.sampled().map(|(_, mark, name, series)| {
         let rows = series.rows.len();
         let height = 66.0 + (rows as f64 * 26.0).clamp(60.0, 520.0);
-        let names = names(page, series);
+        let names = names(facts, series);
         let description = format!(
             "{rows} rows of executors over virtual time, {}.",
             if one_by_one { "one bar a task" } else { "darker where more of their vcores were in use" }
@@ -53,19 +53,19 @@ pub(super) fn markup(page: &Page<'_>) -> String {
         let mut chart = Chart::new(title, description, (WIDE, height), x.clone(), y);
         chart = if rows > 20 { chart.small() } else { chart };
         // kuva wants something to draw before it draws axes.
-        chart.line(&[(0.0, 0.5), (0.0, 0.5)], &super::marks::Mark::faint(), false);
+        chart.line(&[(0.0, 0.5), (0.0, 0.5)], &Mark::faint(), false);
         chart.overlay(move |place| match (one_by_one, &series.spans) {
-            (true, Some(spans)) => tasks(page, series, spans, place, unit_us),
+            (true, Some(spans)) => tasks(facts, series, spans, place, unit_us),
             _ => shades(series, place, unit_us),
         });
         format!("<figure><figcaption>{}</figcaption>{}</figure>\n", named(mark, name), chart.svg())
     });
     let drawings: String = drawings.collect();
-    format!("{}{drawings}", explanation(page, one_by_one))
+    format!("{}{drawings}", explanation(facts, one_by_one))
 }
 
-fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
-    let Some((_, _, _, first)) = page.sampled().next() else { return String::new() };
+fn explanation(facts: &Facts<'_>, one_by_one: bool) -> String {
+    let Some((_, _, _, first)) = facts.sampled().next() else { return String::new() };
     if one_by_one {
         let mut entries: Vec<(String, f64, &str)> =
             first.tenants.iter().enumerate().map(|(i, t)| (fill(Some(i as u32)), 1.0, t.name.as_str())).collect();
@@ -84,7 +84,7 @@ fn explanation(page: &Page<'_>, one_by_one: bool) -> String {
         1 => "One row an executor".to_owned(),
         n => format!("One row for up to {n} neighbouring executors (at most {MAX_SERIES_ROWS} rows)"),
     };
-    let length = super::super::table::time(page.sampled().map(|s| s.3.row_bucket_us).max().unwrap_or(0) as f64);
+    let length = time(facts.sampled().map(|s| s.3.row_bucket_us).max().unwrap_or(0) as f64);
     format!(
         "<p><strong>Thinned</strong>: too many tasks or executors to draw one by one (the limits are {MAX_SERIES_SPANS} tasks a \
          policy, {MAX_TASKS} on this page, {MAX_LANES} vcores). First seed. {}: the darker, the more of its vcores \
@@ -101,9 +101,9 @@ fn shade_entries() -> Vec<(String, f64, &'static str)> {
 }
 
 /// Names of rows from the bottom up, not more than fit.
-fn names(page: &Page<'_>, series: &Series) -> Vec<String> {
+fn names(facts: &Facts<'_>, series: &Series) -> Vec<String> {
     let every = series.rows.len().div_ceil(48).max(1);
-    let name = |at: u32| page.setting.executors.get(at as usize).map_or("", |e| e.0.as_str());
+    let name = |at: u32| facts.setting.executors.get(at as usize).map_or("", |e| e.0.as_str());
     let of = |(i, row): (usize, &policy_sim::cluster::ExecutorRow)| {
         let (first, last) = (name(row.executors.start), name(row.executors.end.saturating_sub(1)));
         match (i % every, first == last) {
@@ -140,13 +140,13 @@ fn bar(d: &mut String, (left, right): (f64, f64), (top, bottom): (f64, f64)) {
     let _ = write!(d, "M{left:.1} {top:.1}h{width:.1}v{height:.1}H{left:.1}z");
 }
 
-fn tasks(page: &Page<'_>, series: &Series, spans: &[Span], place: &ComputedLayout, unit_us: f64) -> Vec<Primitive> {
+fn tasks(facts: &Facts<'_>, series: &Series, spans: &[Span], place: &ComputedLayout, unit_us: f64) -> Vec<Primitive> {
     let rows = series.rows.len();
     let x = |at_us: u64| place.map_x(at_us.saturating_sub(series.start_us) as f64 / unit_us);
     let mut order: Vec<&Span> = spans.iter().collect();
     order.sort_by_key(|s| (s.start_us, s.executor, s.end_us));
     // When each lane of each executor is free again.
-    let mut lanes: Vec<Vec<u64>> = page.setting.executors.iter().map(|e| vec![0; e.1.max(1) as usize]).collect();
+    let mut lanes: Vec<Vec<u64>> = facts.setting.executors.iter().map(|e| vec![0; e.1.max(1) as usize]).collect();
     let mut bars: BTreeMap<u32, String> = BTreeMap::new();
     const BROKEN: u32 = u32::MAX;
     const OTHERS: u32 = u32::MAX - 1;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use policy_sim::evaluate::{Group, RunFigures, interval, mean};
 
-use super::super::table::time;
-use super::figures::size_name;
+use super::facts::{Facts, named, short};
 use super::html::{Cell, Table, text};
-use super::page::{Page, named, short};
+use super::numbers::size_name;
+use crate::commands::evaluate::table::time;
 
 /// Tenants in the table: those with most work.
 const MAX_TENANTS: usize = 12;
@@ -22,8 +22,8 @@ const FIGURES: [Figure; 4] = [
     ("task wait p99", |g| g.queue_wait_us.p99),
 ];
 
-pub(super) fn markup(page: &Page<'_>) -> String {
-    let runs = || page.view.results.rows.iter().flat_map(|row| &row.runs);
+pub(super) fn markup(facts: &Facts<'_>) -> String {
+    let runs = || facts.view.results.rows.iter().flat_map(|row| &row.runs);
     let mut work: BTreeMap<&str, f64> = BTreeMap::new();
     for (name, group) in runs().flat_map(|run| &run.tenants) {
         *work.entry(name).or_default() += group.vcore_us;
@@ -33,13 +33,14 @@ pub(super) fn markup(page: &Page<'_>) -> String {
     let left_out = tenants.len().saturating_sub(MAX_TENANTS);
     tenants.truncate(MAX_TENANTS);
     tenants.sort_unstable();
-    let by_tenant =
-        tables(page, "tenant", tenants.into_iter().map(|name| (short(name), name)), |run, name| run.tenants.get(*name));
+    let by_tenant = tables(facts, "tenant", tenants.into_iter().map(|name| (short(name), name)), |run, name| {
+        run.tenants.get(*name)
+    });
     let mut bins: Vec<_> = runs().flat_map(|run| run.sizes.keys().copied()).collect();
     bins.sort_unstable();
     bins.dedup();
     let sizes = bins.into_iter().map(|bin| (size_name(bin), bin));
-    let by_size = tables(page, "work of the job (vcore time)", sizes, |run, bin| run.sizes.get(bin));
+    let by_size = tables(facts, "work of the job (vcore time)", sizes, |run, bin| run.sizes.get(bin));
     let note = match left_out {
         0 => String::new(),
         n => text(format!(" The {MAX_TENANTS} tenants with most work are shown, {n} are not.")),
@@ -52,7 +53,7 @@ pub(super) fn markup(page: &Page<'_>) -> String {
 
 /// One table a figure: a row a policy, a column a group.
 fn tables<K>(
-    page: &Page<'_>,
+    facts: &Facts<'_>,
     of: &str,
     groups: impl Iterator<Item = (String, K)>,
     find: impl for<'r> Fn(&'r RunFigures, &K) -> Option<&'r Group>,
@@ -62,15 +63,15 @@ fn tables<K>(
     for (title, figure) in FIGURES {
         let head = ["".to_owned()].into_iter().chain(groups.iter().map(|g| g.0.clone()));
         let mut table = Table::new(format!("{title} by {of}"), head);
-        for (at, mark, name) in page.series() {
-            let runs = &page.view.results.rows[at].runs;
+        for (at, mark, name) in facts.series() {
+            let runs = &facts.view.results.rows[at].runs;
             let cell = |key: &K| {
                 let values: Vec<f64> = runs.iter().filter_map(|run| find(run, key)).map(figure).collect();
                 Cell::text(shown(&values))
             };
             table.row(named(mark, name), groups.iter().map(|g| cell(&g.1)).collect());
         }
-        // The first stands open: the others are for who asks.
+        // The first is open: the reader unfolds the others.
         out += &if title == FIGURES[0].0 { table.markup() } else { table.folded(&format!("{title} by {of}")) };
     }
     out

@@ -4,10 +4,10 @@ use policy_sim::cluster::Series;
 use policy_sim::evaluate::metric;
 
 use super::chart::{Axis, Chart, HALF, WIDE};
-use super::curves::unit_of;
+use super::facts::{Facts, named};
 use super::html::{Cell, Table, text};
 use super::marks::{Mark, legend};
-use super::page::{Page, named};
+use crate::commands::evaluate::table::time;
 
 /// Lines that one drawing can hold and still be read.
 const TOGETHER: usize = 5;
@@ -26,13 +26,6 @@ struct OverTime<'a> {
     capacity: bool,
 }
 
-/// The axis of time that all drawings share, and what a microsecond is on it.
-pub(super) fn time_axis(page: &Page<'_>) -> (Axis, f64) {
-    let end_us = page.sampled().map(|(_, _, _, s)| s.end_us - s.start_us).max().unwrap_or(1) as f64;
-    let (unit_us, unit) = unit_of(end_us / 3.0);
-    (Axis::new(format!("virtual time since the first submission, {unit}")).range(0.0, end_us / unit_us), unit_us)
-}
-
 /// Buckets as steps: every value from where its bucket begins to where it ends.
 fn steps(series: &Series, values: &[f64], unit_us: f64) -> Vec<(f64, f64)> {
     let at = |i: usize| (i as u64 * series.bucket_us).min(series.end_us - series.start_us) as f64 / unit_us;
@@ -40,21 +33,21 @@ fn steps(series: &Series, values: &[f64], unit_us: f64) -> Vec<(f64, f64)> {
 }
 
 impl OverTime<'_> {
-    fn markup(&self, page: &Page<'_>) -> String {
-        let sampled: Vec<_> = page.sampled().collect();
+    fn markup(&self, facts: &Facts<'_>) -> String {
+        let sampled: Vec<_> = facts.sampled().collect();
         let highest = sampled.iter().flat_map(|s| (self.values)(s.3)).copied().filter(|v| v.is_finite());
         let most = self.most.unwrap_or_else(|| 1.05 * highest.fold(0.0, f64::max).max(1.0));
-        let (x, unit_us) = time_axis(page);
+        let (x, unit_us) = facts.time_axis();
         let chart = |title: String, size| {
             let y = Axis::new(self.axis).range(0.0, most);
             let description = format!("{title} over virtual time; the table below has means and maxima.");
             let mut chart = Chart::new(title, description, size, x.clone(), y);
-            if let Some(bound_us) = metric("makespan_us").map(|at| page.view.results.bound.runs[0].values[at]) {
+            if let Some(bound_us) = metric("makespan_us").map(|at| facts.view.results.bound.runs[0].values[at]) {
                 chart.vertical(bound_us / unit_us);
             }
             chart
         };
-        let (faint, bound) = (Mark::faint(), &page.bound);
+        let (faint, bound) = (Mark::faint(), &facts.bound);
         let draw = |chart: &mut Chart<'_>, series: &Series, mark: &Mark| {
             chart.line(&steps(series, (self.values)(series), unit_us), mark, false);
         };
@@ -70,7 +63,7 @@ impl OverTime<'_> {
             sampled.iter().for_each(|(_, mark, _, series)| draw(&mut chart, series, mark));
             return format!("<figure>{}</figure>\n{table}", chart.svg());
         }
-        let baseline = sampled.iter().find(|s| s.0 == page.view.baseline);
+        let baseline = sampled.iter().find(|s| s.0 == facts.view.baseline);
         let panels = sampled.iter().map(|(at, mark, name, series)| {
             let mut chart = chart(format!("{} of {name}", self.title), (HALF, 210.0));
             there(&mut chart, series);
@@ -81,7 +74,7 @@ impl OverTime<'_> {
             format!("<figure><figcaption>{}</figcaption>{}</figure>\n", named(mark, name), chart.svg())
         });
         let panels: String = panels.collect();
-        let behind = text(page.baseline_name());
+        let behind = text(facts.baseline_name());
         format!("<p>The dashed grey line behind is {behind}.</p><div class=\"panels\">{panels}</div>\n{table}")
     }
 
@@ -103,25 +96,25 @@ impl OverTime<'_> {
     }
 }
 
-fn policies(page: &Page<'_>) -> String {
-    let entries: Vec<(&Mark, &str)> = page.sampled().map(|(_, mark, name, _)| (mark, name)).collect();
+fn policies(facts: &Facts<'_>) -> String {
+    let entries: Vec<(&Mark, &str)> = facts.sampled().map(|(_, mark, name, _)| (mark, name)).collect();
     if entries.len() <= TOGETHER { legend(&entries) } else { String::new() }
 }
 
 /// How coarse the drawings are.
-fn thinning(page: &Page<'_>) -> String {
-    let lengths: Vec<u64> = page.sampled().map(|s| s.3.bucket_us).collect();
-    let shown = |us: Option<&u64>| super::super::table::time(us.copied().unwrap_or(0) as f64);
+fn thinning(facts: &Facts<'_>) -> String {
+    let lengths: Vec<u64> = facts.sampled().map(|s| s.3.bucket_us).collect();
+    let shown = |us: Option<&u64>| time(us.copied().unwrap_or(0) as f64);
     let (least, most) = (shown(lengths.iter().min()), shown(lengths.iter().max()));
     let range = if least == most { least } else { format!("{least} to {most}, by policy") };
     format!("Values are means over buckets of {range}: what is shorter is not seen.")
 }
 
-pub(super) fn load(page: &Page<'_>) -> String {
+pub(super) fn load(facts: &Facts<'_>) -> String {
     let busy = OverTime {
         title: "Vcores in use",
         axis: "vcores in use",
-        most: Some(1.08 * page.setting.executors.iter().map(|e| f64::from(e.1)).sum::<f64>()),
+        most: Some(1.08 * facts.setting.executors.iter().map(|e| f64::from(e.1)).sum::<f64>()),
         values: |s| &s.busy_vcores,
         capacity: true,
     };
@@ -131,37 +124,37 @@ pub(super) fn load(page: &Page<'_>) -> String {
         "<p>First seed. {} The thin line is the vcores that were there; the dashed vertical line is the lower bound of the \
          makespan. Waiting tasks are those whose stage could run.</p>\n{}<h3>Vcores in use</h3>\n{}\
          <h3>Queue</h3>\n{}",
-        text(thinning(page)),
-        policies(page),
-        busy.markup(page),
-        queue.markup(page)
+        text(thinning(facts)),
+        policies(facts),
+        busy.markup(facts),
+        queue.markup(facts)
     )
 }
 
-pub(super) fn fairness(page: &Page<'_>) -> String {
-    let Some((_, _, _, first)) = page.sampled().next() else { return String::new() };
+pub(super) fn fairness(facts: &Facts<'_>) -> String {
+    let Some((_, _, _, first)) = facts.sampled().next() else { return String::new() };
     let jain =
         OverTime { title: "Jain's index", axis: "Jain's index", most: Some(1.0), values: |s| &s.jain, capacity: false };
-    let contested = page.sampled().any(|s| s.3.jain.iter().any(|j| j.is_finite()));
+    let contested = facts.sampled().any(|s| s.3.jain.iter().any(|j| j.is_finite()));
     let index = match contested {
         true => format!(
             "<h3>Jain's index</h3>\n<p>First seed. Over the vcores that tenants with waiting tasks hold: 1 when all hold the \
              same, 1/n when one holds everything; no line where fewer than two tenants compete. 1 is the bound.</p>\n{}{}",
-            policies(page),
-            jain.markup(page)
+            policies(facts),
+            jain.markup(facts)
         ),
         false => {
             "<p>In the first seed no two tenants ever had waiting tasks at one time: nothing had to be shared.</p>\n"
                 .to_owned()
         }
     };
-    format!("{index}<h3>Dominant share of each tenant</h3>\n{}", shares(page, first))
+    format!("{index}<h3>Dominant share of each tenant</h3>\n{}", shares(facts, first))
 }
 
-fn shares(page: &Page<'_>, first: &Series) -> String {
-    let (x, unit_us) = time_axis(page);
+fn shares(facts: &Facts<'_>, first: &Series) -> String {
+    let (x, unit_us) = facts.time_axis();
     let marks: Vec<Mark> = (0..first.tenants.len().min(TENANTS)).map(Mark::of).collect();
-    let panels = page.sampled().map(|(_, mark, name, series)| {
+    let panels = facts.sampled().map(|(_, mark, name, series)| {
         let title = format!("Dominant share of each tenant under {name}");
         let most = series.tenants.iter().flat_map(|t| &t.dominant_share).map(|s| 100.0 * s);
         let told: Vec<String> = series
