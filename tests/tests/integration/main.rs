@@ -6,6 +6,7 @@ mod binary;
 mod browser;
 mod causes;
 mod check;
+mod circles;
 mod compose;
 mod conservation;
 mod contract;
