@@ -1,4 +1,4 @@
-//! Who is asked in every round. The policy host is one; tests write small ones. No policy lives here.
+//! The binder: what a driver asks in every round. The policy host is one; tests write small ones. No policy lives here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub trait Binder: Sync {
     /// drives the cluster, which waits for it. It is always polled to its end, so it must have a deadline of its own.
     fn bind(&self, round: Arc<Round>) -> impl Future<Output = Self::Answer> + Send;
 
-    /// Whether somebody learns from what happened; [`observe`](Self::observe) is not called where nobody does.
+    /// Whether the binder reads observations; [`observe`](Self::observe) is not called where it does not.
     fn wants_observations(&self) -> bool {
         true
     }

@@ -1,5 +1,5 @@
-//! What real time and virtual time share: asking the binder in a round, applying its answer, keeping the books of it,
-//! and asking again after a while when a policy left work lying.
+//! What real time and virtual time share: asking the binder in a round, applying its answer, counting what came of it,
+//! and asking again after a while when a policy left pending tasks and free vcores.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,7 +38,7 @@ impl RunError {
     }
 }
 
-/// A cluster with those who drive it.
+/// A cluster with its binder, its event log and its progress.
 pub(crate) struct Driver<'a, B: Binder> {
     pub(crate) cluster: Cluster,
     pub(crate) retry: Retry,

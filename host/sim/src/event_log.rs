@@ -38,7 +38,7 @@ struct Line<'a> {
 }
 
 impl EventLog {
-    /// A log that goes to `to`. The cluster must have been told to record happenings.
+    /// A log that goes to `to`. The cluster must record happenings.
     #[must_use]
     pub fn new(to: impl Write + Send + 'static) -> Self {
         Self { to: Box::new(to) }

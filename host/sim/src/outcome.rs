@@ -41,7 +41,7 @@ pub struct Outcome {
     pub oldest_wait_us: u64,
     /// The figures of the run, in virtual time.
     pub metrics: Metrics,
-    /// What it looked like over time, where the cluster was told to keep it.
+    /// What it looked like over time, where the cluster was asked to keep it.
     pub series: Option<Series>,
 }
 

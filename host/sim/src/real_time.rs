@@ -78,14 +78,14 @@ pub struct RealTimeOptions {
     pub speed: Speed,
     /// Ends the run after this much wall time; whatever is left then is unfinished.
     pub duration: Option<Duration>,
-    /// Where to write what happens; the cluster must have been told to record it.
+    /// Where to write what happens; the cluster must record it.
     pub events: Option<EventLog>,
 }
 
 /// Runs until the workload ends, the duration passes, `stop` completes, or nothing can happen any more.
 ///
 /// Every answer is waited for, also when `stop` completes meanwhile: what a policy bound is applied and counted. Give
-/// [`std::future::pending`] as `stop` for a run that nobody stops. A policy that leaves both work and room is asked again
+/// [`std::future::pending`] as `stop` for a run that is never stopped. A policy that leaves both work and room is asked again
 /// after a while, and at once after [`Progress::nudge`].
 ///
 /// # Errors

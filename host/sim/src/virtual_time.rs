@@ -15,11 +15,11 @@ use crate::progress::Progress;
 /// How to run.
 #[derive(Debug, Default)]
 pub struct VirtualTimeOptions {
-    /// Where to write what happens; the cluster must have been told to record it.
+    /// Where to write what happens; the cluster must record it.
     pub events: Option<EventLog>,
     /// Ends the run at this virtual time in microseconds; whatever is left then is unfinished.
     pub until_us: Option<u64>,
-    /// Where to tell how it is doing.
+    /// Where to write how far the run is.
     pub progress: Option<Arc<Progress>>,
 }
 

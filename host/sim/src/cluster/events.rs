@@ -40,7 +40,7 @@ impl Cluster {
         let mut position = vec![0u32; job.stages.len()];
         state.stages.iter().enumerate().for_each(|(at, s)| position[s.spec] = at as u32);
         let mut waits: Vec<Vec<_>> = vec![Vec::new(); job.stages.len()];
-        // The ledger wants a stage after those that it waits for.
+        // The ledger needs a stage after those that it waits for.
         for spec in topological(&job.stages).expect("validated: no circles") {
             let at = position[spec];
             let stage = state.stage_mut(at);
@@ -78,7 +78,7 @@ impl Cluster {
             }
             stage.open(tasks, &mut self.executors, at_us);
             self.pending += tasks.len() as u64;
-            self.shares.wants(self.tenant_of[index as usize], tasks.len() as u64);
+            self.shares.adds_pending(self.tenant_of[index as usize], tasks.len() as u64);
             if state.set_ready(at) {
                 self.active.insert(self.ranks[index as usize], index);
             }
@@ -175,7 +175,7 @@ impl Cluster {
             self.active.insert(self.ranks[run.job as usize], run.job);
         }
         self.pending += 1;
-        self.shares.wants(self.tenant_of[run.job as usize], 1);
+        self.shares.adds_pending(self.tenant_of[run.job as usize], 1);
         self.ledger.broke(key, run.task);
         if why == HappeningKind::Failed {
             let mut observation = self.observation(ObservationKind::Failed, run, number, at_us);

@@ -1,4 +1,4 @@
-//! The executors: who is there, what is free. Knows no jobs.
+//! The executors: which are there, and what is free on them. Knows no jobs.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ impl Executors {
         self.free_memory_mib[i] -= memory;
         self.running[i] += 1;
         self.free_total -= u64::from(vcores);
-        self.tell(i);
+        self.update_row(i);
         true
     }
 
@@ -119,12 +119,12 @@ impl Executors {
         self.running[i] -= 1;
         self.free_total += u64::from(vcores);
         debug_assert!(self.free_vcores[i] <= self.specs[i].vcores, "more given back than taken");
-        self.tell(i);
+        self.update_row(i);
     }
 
-    /// Keeps the rows of rounds in step with an executor that is there.
+    /// Updates the row of rounds of an executor that is there.
     #[inline]
-    fn tell(&mut self, i: usize) {
+    fn update_row(&mut self, i: usize) {
         self.rows.set(self.place[i] as usize, self.free_vcores[i], self.free_memory_mib[i], self.running[i]);
     }
 

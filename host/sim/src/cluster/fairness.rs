@@ -1,8 +1,8 @@
-//! How evenly vcores are shared among tenants that want more, over time. Knows tenants by number only.
+//! How evenly vcores are shared among tenants with pending tasks, over time. Knows tenants by number only.
 
-/// What each tenant holds and wants, and the time-average of Jain's index over those that have pending tasks.
+/// What each tenant holds and has pending, and the time-average of Jain's index over those that have pending tasks.
 ///
-/// Over a whole run every tenant gets what it asked for, whatever the policy; what a policy decides is who waits
+/// Over a whole run every tenant gets what it asked for, whatever the policy; what a policy decides is which tenant waits
 /// meanwhile. So the index is taken at every instant at which two tenants or more have pending tasks and something runs,
 /// over the vcores that these tenants hold. Every change costs O(1).
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ impl Shares {
     }
 
     #[inline]
-    pub(super) fn wants(&mut self, tenant: u32, tasks: u64) {
+    pub(super) fn adds_pending(&mut self, tenant: u32, tasks: u64) {
         self.change(tenant, |s| s.pending += tasks);
     }
 
@@ -97,14 +97,14 @@ mod tests {
     #[test]
     fn the_index_is_that_of_the_tenants_that_compete() {
         let mut shares = Shares::new(3);
-        shares.wants(0, 10);
+        shares.adds_pending(0, 10);
         shares.starts(0, 4);
         shares.accrue(100);
-        assert_eq!(shares.index(), None, "nobody to share with");
-        shares.wants(1, 1);
+        assert_eq!(shares.index(), None, "one tenant alone");
+        shares.adds_pending(1, 1);
         shares.accrue(200);
         assert_eq!(shares.index(), Some(0.5), "one holds all");
-        shares.wants(1, 5);
+        shares.adds_pending(1, 5);
         shares.starts(1, 4);
         shares.accrue(300);
         assert_eq!(shares.index(), Some(0.75), "equal for the second half");

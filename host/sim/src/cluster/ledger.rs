@@ -1,5 +1,5 @@
-//! The books: what happened to every task, counted task by task, whatever the queues believe. Knows no executor, no
-//! queue and no clock, so that a broken queue cannot cook its own books.
+//! The ledger: what happened to every task, counted task by task, independent of the queues. It knows no executor, no
+//! queue and no clock, so that an error in a queue cannot hide itself.
 
 /// A stage in the ledger, numbered in order of submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,7 +127,7 @@ impl Ledger {
         self.completed
     }
 
-    /// Holds the books against the queues: `held` says where they hold a task. Costs O(tasks), and one call of `held`
+    /// Compares the ledger with the queues: `held` says where they hold a task. Costs O(tasks), and one call of `held`
     /// for every task that has not finished.
     pub(crate) fn audit(&self, mut held: impl FnMut(StageKey, u32) -> Held) -> TaskCounts {
         let mut counts = TaskCounts { submitted: self.submitted(), ..TaskCounts::default() };

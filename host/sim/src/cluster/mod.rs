@@ -2,7 +2,7 @@
 //!
 //! A driver ([`real_time`](crate::real_time), [`virtual_time`](crate::virtual_time)) turns it: [`Cluster::advance_to`]
 //! takes in all that is due, [`Cluster::begin_round`] describes the round for a policy, [`Cluster::apply`] starts what
-//! the answer binds. Nothing of an answer is believed: every row is checked against the queues and the executors, and a
+//! the answer binds. Every row of an answer is checked against the queues and the executors, and a
 //! ledger of its own counts every task, so that a lost or doubled task is seen.
 //!
 //! Cost: an event is O(log events + log runs); a round is O(changed executors + jobs + stages + runs of pending
@@ -16,6 +16,7 @@ mod happening;
 mod jobs;
 pub(crate) mod ledger;
 pub(crate) mod metrics;
+mod round_state;
 mod rounds;
 mod runs;
 mod series;
@@ -43,7 +44,7 @@ pub(crate) use executors::decimal;
 use fairness::Shares;
 use jobs::JobState;
 use ledger::{Held, Ledger};
-use rounds::RoundState;
+use round_state::RoundState;
 use series::{Level, Sampler};
 use slots::{RunningTask, Slots};
 
@@ -243,7 +244,7 @@ impl Cluster {
         std::mem::take(&mut self.observations)
     }
 
-    /// Drops the happenings to policies that were not yet taken: nobody wants them.
+    /// Drops the happenings to policies that were not yet taken, where no policy reads them.
     pub fn forget_observations(&mut self) {
         self.observations.clear();
     }
@@ -259,7 +260,7 @@ impl Cluster {
         self.sampler.take().map(|sampler| sampler.finish(self.now_us))
     }
 
-    /// Tells the sampler that nothing has changed up to `at_us`.
+    /// Has the sampler add up the time to `at_us`, in which nothing has changed.
     #[inline]
     fn sample(&mut self, at_us: u64) {
         let Some(sampler) = self.sampler.as_deref_mut().filter(|s| !s.is_at(at_us)) else { return };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{Clock, JobRow, Round, RoundBuilder, StageRow};
+use policy_plugin_api::assemble::{Clock, JobRow, Round, StageRow};
 use policy_plugin_api::observe::ObservationKind;
 use policy_plugin_api::{BoundTask, TaskId, TenantId};
 
@@ -19,26 +19,6 @@ pub struct Applied {
     pub duplicated: u64,
     /// Rows that named no task or executor of the round, or an executor without room. Their tasks stay pending.
     pub refused: u64,
-}
-
-/// The round that was begun last.
-#[derive(Debug)]
-pub(super) struct RoundState {
-    builder: RoundBuilder,
-    seed: u64,
-    number: u64,
-    /// First task number, job and stage position of each listed stage.
-    listed: Vec<(u32, u32, u32)>,
-    tasks: u32,
-    /// The round's number of each tenant, valid where the mark is this round's number.
-    tenants: Vec<(u64, TenantId)>,
-}
-
-impl RoundState {
-    pub(super) fn new(seed: u64) -> Self {
-        let (listed, tenants) = (Vec::new(), Vec::new());
-        Self { builder: RoundBuilder::new(), seed, number: 0, listed, tasks: 0, tenants }
-    }
 }
 
 impl Cluster {
@@ -69,7 +49,7 @@ impl Cluster {
     /// cluster's and the number. The answer goes to [`Cluster::apply`] before time goes on.
     ///
     /// Costs O(executors that changed + jobs + stages + runs of pending tasks), over jobs and stages with pending tasks,
-    /// when the round before has been dropped; O(executors) more when somebody holds it.
+    /// when the round before has been dropped; O(executors) more while a reference to it is left.
     pub fn begin_round(&mut self) -> Arc<Round> {
         self.changed = false;
         let state = &mut self.rounds;
@@ -113,7 +93,7 @@ impl Cluster {
         self.executors.close(&mut state.builder, clock)
     }
 
-    /// Starts what the answer to the last round binds, row by row. Nothing of it is believed: a row that names a task
+    /// Starts what the answer to the last round binds, row by row. Every row is checked: a row that names a task
     /// which is not pending, or an executor without room, starts nothing and is counted.
     pub fn apply(&mut self, rows: &[BoundTask]) -> Applied {
         let mut applied = Applied::default();

@@ -1,4 +1,4 @@
-//! What a run looked like over time, in bounded memory: means over equal stretches of virtual time, and who ran where. Raw
+//! What a run looked like over time, in bounded memory: means over equal stretches of virtual time, and which task ran where. Raw
 //! material for drawings; no figure is derived from it.
 //!
 //! The number of stretches is bounded; when time outgrows them, two become one, so that sums stay exact however long the
@@ -162,7 +162,7 @@ const JAIN: usize = 3;
 const CONTESTED: usize = 4;
 const TENANTS: usize = 5;
 
-/// Watches a cluster, and is told everything before it changes.
+/// Samples a cluster. The cluster calls it before each change.
 #[derive(Debug)]
 pub(super) struct Sampler {
     at_us: u64,
@@ -235,7 +235,7 @@ impl Sampler {
         }
     }
 
-    /// Whether no time passes up to `at_us`: then there is nothing to be told.
+    /// Whether no time passes up to `at_us`: then there is nothing to sample.
     pub(super) fn is_at(&self, at_us: u64) -> bool {
         at_us <= self.at_us
     }

@@ -1,4 +1,4 @@
-//! Conditions on figures (`--fail-if`): one comparison or several, read once, held against every row.
+//! Conditions on figures (`--fail-if`): one comparison or several, parsed once, evaluated for every row.
 //!
 //! ```text
 //! p99_jct_us > 1.05 * baseline
@@ -43,7 +43,7 @@ enum Node {
     Or(Box<Node>, Box<Node>),
 }
 
-/// A condition that holds, as the sentence to tell.
+/// A condition that holds, as a sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
@@ -59,7 +59,7 @@ impl fmt::Display for Condition {
     }
 }
 
-/// What a row is held against.
+/// The rows that a row is compared with.
 #[derive(Clone, Copy, Debug)]
 struct Against<'a> {
     /// The row that `baseline` means.
@@ -83,8 +83,8 @@ impl Condition {
         self.root.any(&|n| matches!(n, Node::Figure(Whose::Random, _)))
     }
 
-    /// Holds a row against it; the sentence when it holds. A figure that a row does not have counts as broken, so that
-    /// a gate does not pass for want of figures.
+    /// Evaluates the condition for a row; returns the sentence when it holds. A figure that the row lacks counts as
+    /// broken, so that a gate does not pass because figures are missing.
     #[must_use]
     pub fn judge(&self, row: &Row, baseline: &Row, random: Option<&Row>, lower_bound: &Row) -> Option<Broken> {
         let against = Against { baseline, random, lower_bound };
@@ -392,8 +392,8 @@ mod tests {
             "mine: `p99_jct_us > 1.05 * baseline` holds: p99_jct_us = 106 > 1.05 * baseline.p99_jct_us = 105"
         );
         assert!(judge("jct_us.p99 >= random.jct_us.p99 / 2 + 6", 106.0).is_some());
-        let told = judge("fallback_rounds > 0 || 100 - (2 - 1) * (makespan_us - 1) <= 1", 1.0).unwrap();
-        assert!(told.contains("100 - (2 - 1) * (makespan_us - 1) = 1 <= 1"), "read as it was written: {told}");
+        let sentence = judge("fallback_rounds > 0 || 100 - (2 - 1) * (makespan_us - 1) <= 1", 1.0).unwrap();
+        assert!(sentence.contains("100 - (2 - 1) * (makespan_us - 1) = 1 <= 1"), "read as it was written: {sentence}");
         assert!(judge("jct_us.p99 - lower_bound.p99_jct_us == 56", 106.0).is_some());
         assert!(judge("fallback_rounds > 0 || 2 * (makespan_us - 1) == 198", 1.0).is_some());
         assert!(judge("fallback_rounds > 0 && makespan_us > 0", 1.0).is_none());

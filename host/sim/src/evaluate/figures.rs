@@ -112,7 +112,7 @@ impl RunFigures {
     /// The figures of a run whose cluster kept the waits of its tasks.
     ///
     /// `invalid_bindings` are rounds whose answer broke the contract, `fallback_rounds` those that the policy did not
-    /// answer itself: only who asked it knows.
+    /// answer itself: the caller counts both.
     #[must_use]
     pub fn of(workload: &Workload, outcome: &Outcome, invalid_bindings: u64, fallback_rounds: u64) -> Self {
         let mut all = Collected::default();

@@ -1,7 +1,8 @@
 //! What a policy did to a workload, in figures: of one run ([`RunFigures`]), over seeds ([`Row`], with confidence
 //! intervals), against another policy ([`Difference`], paired by seed), and against what no policy could beat
-//! ([`lower_bound`]), beside what was measured where the workload was recorded ([`recorded_figures`]). [`Condition`] turns figures into a verdict. Pure: who runs what, and where results go, is the
-//! caller's business.
+//! ([`lower_bound`]), beside what was measured where the workload was recorded ([`recorded_figures`]). [`Condition`]
+//! turns figures into a verdict. Pure: the caller decides what runs and where
+//! results go.
 //!
 //! Every figure has one name ([`METRICS`]), used in JSON, CSV and conditions alike.
 

@@ -1,4 +1,4 @@
-//! The policy without a thought: where every comparison should begin.
+//! The random policy: the reference that every comparison should include.
 
 use policy_plugin_api::prelude::*;
 

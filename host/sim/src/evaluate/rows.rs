@@ -13,7 +13,7 @@ use super::stats::{Interval, interval, mean};
 pub struct Row {
     /// The policy's name.
     pub policy: String,
-    /// The name that tells it from the other rows.
+    /// The name of the row, unique among the rows.
     pub label: String,
     /// One run a seed, in the order of the seeds.
     pub runs: Vec<RunFigures>,
@@ -148,7 +148,7 @@ pub struct Difference<'a> {
 }
 
 impl Difference<'_> {
-    /// The mean difference of one figure, and its 95 % interval: where it spans 0, the seeds do not tell them apart.
+    /// The mean difference of one figure, and its 95 % interval: where it spans 0, these seeds show no clear difference.
     #[must_use]
     pub fn value(&self, metric: usize) -> (f64, Option<Interval>) {
         let pairs = self.row.values(metric).into_iter().zip(self.baseline.values(metric));

@@ -1,5 +1,5 @@
-//! Executors that go away and come back: what the header's `faults` and the option `--faults` say. What becomes of their
-//! tasks is the cluster's business.
+//! Executors that go away and come back: what the header's `faults` and the option `--faults` say. The
+//! cluster decides what becomes of their tasks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
 use super::synthetic::Unit;
-use super::{Workload, WorkloadError};
+use super::{Outage, Workload, WorkloadError};
 use crate::limits::{MAX_PLANNED_OUTAGES, MAX_TIME_US};
-
-/// One executor goes away, and perhaps comes back, empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// The executor's name.
-    pub executor: String,
-    /// When it goes away, in virtual microseconds; its running tasks are pending again.
-    pub lost_us: u64,
-    /// When it comes back; `None` for never. Not before `lost_us`.
-    pub back_us: Option<u64>,
-}
 
 /// What `--faults` asks for: outages one by one (`e3@10s..20s,e4@5s`), or drawn ones (`random:MTBF:MTTR`): every executor
 /// by itself is up for an exponential time of mean MTBF, then down for one of mean MTTR.

@@ -22,14 +22,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ran::Recorded;
+pub use super::rows::{FORMAT, VERSION};
 use super::rows::{HeaderRow, JobRow};
 use super::{ClusterDefaults, Header, Interner, Place, Workload, WorkloadError, validate};
 use crate::limits::MAX_LINE_BYTES;
-
-/// What the header's `format` says.
-pub const FORMAT: &str = "policy-host-workload";
-/// What the header's `version` says.
-pub const VERSION: u64 = 1;
 
 const EMPTY: &str = "the file is empty; its first line should be the header";
 
@@ -218,6 +214,18 @@ fn header_row<'a>(line: &'a [u8], name: &str) -> Result<HeaderRow<'a>, WorkloadE
         return Err(WorkloadError::Version { place: place(), found: probe.version, known: VERSION });
     }
     serde_json::from_slice(line).map_err(|e| refused(name, e.line() as u64, &e))
+}
+
+impl ClusterDefaults {
+    /// The cluster of a workload file, in the place of any workload's own. Only the header is read, which need not stand
+    /// in one line; jobs after it are ignored.
+    ///
+    /// # Errors
+    /// When the file cannot be read, does not begin with a header, or names no executors. Whether the executors make
+    /// sense shows when a workload is read with them.
+    pub fn instead_of_any(path: &Path) -> Result<Self, WorkloadError> {
+        Ok(Self { cluster: read_cluster(path)?, instead: true })
+    }
 }
 
 /// Reads the cluster alone: the header of a workload file, in one line or many. What follows it is not read.

@@ -1,5 +1,5 @@
 //! What a workload file says beside its workload when it was recorded from a real run: where and when each task ran, and
-//! what was free when it was placed. Simulations ignore it; whoever asks how true they are compares with it.
+//! what was free when it was placed. Simulations ignore it; `evaluate` compares their figures with it.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub struct Origin {
 pub struct JobRun {
     /// The policy that answered when it ended.
     pub policy: String,
-    /// What its owner called it.
+    /// The name that its owner gave it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// When it ended, on the clock of `submit_us`.

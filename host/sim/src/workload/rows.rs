@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{FORMAT, VERSION};
 use super::ran::{JobRun, Origin, RecordedJob, TaskRun};
 use super::{DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Input, Interner, Job, Outage, Stage, Task};
+
+/// What the header's `format` says.
+pub const FORMAT: &str = "policy-host-workload";
+/// What the header's `version` says.
+pub const VERSION: u64 = 1;
 
 const DEFAULT_TENANT: &str = "default";
 

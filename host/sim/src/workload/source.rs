@@ -4,44 +4,7 @@ use std::path::Path;
 
 use super::swim::SwimOptions;
 use super::synthetic::SyntheticSpec;
-use super::{
-    DEFAULT_NETWORK_MIB_PER_S, ExecutorSpec, Header, Recorded, Workload, WorkloadError, file, openb, recorded, swim,
-};
-
-/// The cluster that a workload gets where it names no executors itself, or instead of those that it names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClusterDefaults {
-    /// The cluster. Its network, racks and faults are for importers and the generator; a workload file has its own.
-    pub cluster: Header,
-    /// Whether all of this cluster takes the place of the workload's own: what would happen over there.
-    pub instead: bool,
-}
-
-impl ClusterDefaults {
-    /// `executors` equal executors `e0`, `e1`, … of `vcores` each, memory not accounted for.
-    #[must_use]
-    pub fn uniform(executors: u32, vcores: u32) -> Self {
-        let executors = (0..executors).map(|i| ExecutorSpec::new(format!("e{i}"), vcores)).collect();
-        Self { cluster: Header::new(DEFAULT_NETWORK_MIB_PER_S, executors), instead: false }
-    }
-
-    /// The cluster of a workload file, in the place of any workload's own. Only the header is read, which need not stand
-    /// in one line; jobs after it are ignored.
-    ///
-    /// # Errors
-    /// When the file cannot be read, does not begin with a header, or names no executors. Whether the executors make
-    /// sense shows when a workload is read with them.
-    pub fn instead_of_any(path: &Path) -> Result<Self, WorkloadError> {
-        Ok(Self { cluster: file::read_cluster(path)?, instead: true })
-    }
-}
-
-impl Default for ClusterDefaults {
-    /// Eight executors of four vcores.
-    fn default() -> Self {
-        Self::uniform(8, 4)
-    }
-}
+use super::{ClusterDefaults, Recorded, Workload, WorkloadError, file, openb, recorded, swim};
 
 /// Loads what `source` names:
 /// - `swim:FILE[?OPTIONS]`: a SWIM Hadoop trace ([`swim`]);

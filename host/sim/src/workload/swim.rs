@@ -16,7 +16,7 @@
 //!   known place, since it depends on where the maps ran; it counts as part of the duration.
 //! - **Keys**: `path#block` where the trace has paths.
 //! - **Tenants**: the trace has none, and all jobs are `default`'s. With `tenants=N`, jobs are dealt to `team-0` up to
-//!   `team-(N-1)` by the hash of their path, or of their name: who reads the same data belongs together.
+//!   `team-(N-1)` by the hash of their path, or of their name: jobs that read the same data get the same tenant.
 //!
 //! With these constants the day of 2009 is some 900,000 vcore seconds, a third of what 32 vcores do in a day. The
 //! trace of 2010 is of a much larger cluster (12 million vcore seconds in ten hours): give it 400 vcores, or

@@ -58,6 +58,18 @@ impl<'a> Room<'a> {
     }
 }
 
+impl Workload {
+    /// Checks what a run relies on: limits, order, unique ids, dependencies that exist and end, tasks that some
+    /// executor can hold, pins to executors of the cluster. Readers, importers and the cluster call it; a
+    /// caller that builds a workload by hand may.
+    ///
+    /// # Errors
+    /// The first thing wrong; the workload must then not be run.
+    pub fn validate(&self, source: &str) -> Result<(), WorkloadError> {
+        workload(self, &Lines { source, first_job: None })
+    }
+}
+
 pub(super) fn workload(workload: &Workload, lines: &Lines<'_>) -> Result<(), WorkloadError> {
     let executors = &workload.header.executors;
     if executors.is_empty() {

@@ -8,7 +8,7 @@ use policy_plugin_api::block::BlockView;
 use policy_plugin_api::columns::stage as column;
 
 use super::super::{Header, Input, Interner, Job, Outage, Stage, Task, Workload};
-use super::Reconstruction;
+use super::reconstruction::Reconstruction;
 use super::seen::{End, Seen, SeenJob, SeenStage};
 use crate::cluster::{decimal, transfer_us};
 use crate::limits::MAX_FAILURES_PER_TASK;
@@ -24,19 +24,19 @@ struct Rebuild {
     executors: BTreeMap<u32, ExecutorSpec>,
     network: Network,
     shared: Interner,
-    told: Reconstruction,
+    lacks: Reconstruction,
 }
 
 pub(super) fn workload(seen: Seen, network: Network) -> (Workload, Reconstruction) {
     let Seen { rounds, missed, unmatched, first, executors, mut outages, away, jobs, .. } = seen;
     outages.extend(away.into_iter().map(|(uid, lost_us)| (uid, lost_us, None)));
-    let told = Reconstruction {
+    let lacks = Reconstruction {
         rounds,
         rounds_missed: missed,
         observations_unmatched: unmatched,
         ..Reconstruction::default()
     };
-    let mut this = Rebuild { executors, network, shared: Interner::default(), told };
+    let mut this = Rebuild { executors, network, shared: Interner::default(), lacks };
     let (start_us, number) = first.unwrap_or_default();
     let in_flight = |job: &SeenJob| {
         let late = |s: &SeenStage| s.runnable_since_us > job.submit_us || s.tasks.iter().any(|t| !t.pending);
@@ -47,7 +47,7 @@ pub(super) fn workload(seen: Seen, network: Network) -> (Workload, Reconstructio
     let mut rebuilt: Vec<(u64, Job)> = Vec::with_capacity(jobs.len());
     for (key, mut job) in jobs {
         if began_mid_flight && job.from_the_start && job.submit_us < start_us {
-            this.told.jobs_in_flight_at_start += 1;
+            this.lacks.jobs_in_flight_at_start += 1;
             job.submit_us = start_us;
         }
         if !ids.insert(job.id.clone()) {
@@ -72,8 +72,8 @@ pub(super) fn workload(seen: Seen, network: Network) -> (Workload, Reconstructio
         .collect();
     header.executors = this.executors.into_values().collect();
     let workload = Workload { header, jobs };
-    this.told.tasks = workload.task_count();
-    (workload, this.told)
+    this.lacks.tasks = workload.task_count();
+    (workload, this.lacks)
 }
 
 impl Rebuild {
@@ -94,7 +94,7 @@ impl Rebuild {
         }
     }
 
-    /// See the documentation of the importer.
+    /// The stages that a stage waits for; the documentation of [`recorded`](super) has the rule.
     fn depends_on(&mut self, job: &SeenJob, number: u32) -> Vec<u32> {
         let since_us = job.stages[&number].runnable_since_us;
         if since_us <= job.submit_us {
@@ -110,8 +110,8 @@ impl Rebuild {
             causes = those(&|at| at < since_us);
         }
         match causes.is_empty() {
-            true => self.told.stages_without_known_cause += 1,
-            false => self.told.stages_with_inferred_dependencies += 1,
+            true => self.lacks.stages_without_known_cause += 1,
+            false => self.lacks.stages_with_inferred_dependencies += 1,
         }
         causes
     }
@@ -124,19 +124,19 @@ impl Rebuild {
             let duration_us = match (seen.end, of_stage) {
                 (Some(end), _) => {
                     let (duration_us, whole) = self.duration_us(stage, at, end);
-                    self.told.durations_below_transfer += u64::from(!whole);
+                    self.lacks.durations_below_transfer += u64::from(!whole);
                     duration_us
                 }
                 (None, _) if !seen.pending => {
-                    self.told.tasks_left_out_done += 1;
+                    self.lacks.tasks_left_out_done += 1;
                     continue;
                 }
                 (None, Some(median)) => {
-                    self.told.tasks_with_median_duration += 1;
+                    self.lacks.tasks_with_median_duration += 1;
                     median
                 }
                 (None, None) => {
-                    self.told.tasks_left_out_unknown += 1;
+                    self.lacks.tasks_left_out_unknown += 1;
                     continue;
                 }
             };
@@ -162,7 +162,7 @@ impl Rebuild {
             return None;
         }
         let pin = self.executors.get(&uid).map(|e| self.shared.share(&e.name));
-        self.told.pins_dropped += u64::from(pin.is_none());
+        self.lacks.pins_dropped += u64::from(pin.is_none());
         pin
     }
 

@@ -13,7 +13,7 @@ use policy_plugin_api::observe::{Observation, ObservationKind, Observations};
 
 use crate::limits::MAX_TASKS;
 
-/// See the module.
+/// Everything that a recording has shown so far.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) rounds: u64,
@@ -87,7 +87,7 @@ impl SeenStage {
         }
     }
 
-    /// Who holds how many bytes of a task's input.
+    /// The executors that hold a task's input, and how many bytes each.
     pub(super) fn holders(&self, task: usize) -> impl Iterator<Item = (u32, u64)> + use<'_> {
         let view = self.view();
         let offsets = view.column::<u32>(column::HOLDER_OFFSETS);
@@ -109,7 +109,7 @@ impl Seen {
         self.first.get_or_insert((clock.now_us, clock.number));
         let stages = round.stage_refs();
         let view = round.view(&stages);
-        // Executors before what is said of them; then who is gone.
+        // New executors first, because jobs and observations refer to them; then the executors that are gone.
         let news = self.roster.as_ref().is_none_or(|known| !Arc::ptr_eq(known, round.roster()));
         let new = if news { self.list(&view) } else { Vec::new() };
         self.jobs(&view, round, start);
@@ -145,7 +145,7 @@ impl Seen {
         new
     }
 
-    /// Keeps outages in step with who is listed.
+    /// Updates outages from the executors that are listed now.
     fn presence(&mut self, view: &RunningJobs<'_>, now_us: u64, came_later: Vec<u32>) {
         for uid in came_later {
             let at_us = self.joined.remove(&uid).unwrap_or(now_us);

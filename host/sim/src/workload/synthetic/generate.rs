@@ -8,7 +8,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Zipf};
 
-use super::{Arrivals, SyntheticSpec};
+use super::spec::{Arrivals, SyntheticSpec};
 use crate::limits::MAX_TASKS;
 use crate::workload::{
     ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError,
@@ -21,7 +21,19 @@ const MAX_DURATION_US: u64 = 3_600_000_000;
 /// Largest input of a task drawn, in bytes: a TiB.
 const MAX_INPUT_BYTES: u64 = 1 << 40;
 
-pub(super) fn workload(spec: &SyntheticSpec, cluster: &ClusterDefaults) -> Result<Workload, WorkloadError> {
+impl SyntheticSpec {
+    /// Draws the workload for this cluster. Costs some 100 ns a task.
+    ///
+    /// # Errors
+    /// When the cluster has no executors, or the SPEC goes beyond what a workload may hold.
+    pub fn generate(&self, cluster: &ClusterDefaults) -> Result<Workload, WorkloadError> {
+        let workload = workload(self, cluster)?;
+        workload.validate("synthetic")?;
+        Ok(workload)
+    }
+}
+
+fn workload(spec: &SyntheticSpec, cluster: &ClusterDefaults) -> Result<Workload, WorkloadError> {
     let place = || Place { source: "synthetic".to_owned(), line: 0, column: 0 };
     if cluster.cluster.executors.is_empty() {
         return Err(WorkloadError::NoExecutors { place: place() });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::workload::file;
+use crate::workload::{ClusterDefaults, Workload};
 
 fn generate(spec: &str) -> Workload {
     spec.parse::<SyntheticSpec>().unwrap().generate(&ClusterDefaults::default()).unwrap()
