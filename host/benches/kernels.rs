@@ -4,7 +4,7 @@
 
 use divan::Bencher;
 use policy_plugin_api::DistributionPolicy;
-use policy_plugin_api::contract::Checker;
+use policy_wire::contract::Checker;
 
 #[path = "ratios/rounds.rs"]
 mod rounds;
@@ -13,10 +13,7 @@ fn main() {
     divan::main();
 }
 
-fn bind(
-    policy: &dyn DistributionPolicy,
-    round: &policy_plugin_api::assemble::Round,
-) -> Vec<policy_plugin_api::BoundTask> {
+fn bind(policy: &dyn DistributionPolicy, round: &policy_wire::assemble::Round) -> Vec<policy_wire::BoundTask> {
     let stages = round.stage_refs();
     let view = round.view(&stages);
     let mut slots = Vec::new();

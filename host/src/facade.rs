@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
+use policy_wire::assemble::Round;
+use policy_wire::observe::Observation;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::artifact::judge::Judge;
@@ -302,7 +302,7 @@ impl PolicyHost {
     /// something is free, and apply the plan before building the next round.
     ///
     /// One source of rounds a host: policies remember executors by their lasting numbers
-    /// ([`ExecutorUid`](policy_plugin_api::ExecutorUid)), which must mean the same executor in every round.
+    /// ([`ExecutorUid`](policy_wire::ExecutorUid)), which must mean the same executor in every round.
     ///
     /// Drop the future to give a round up: it is not counted as answered, and observations that no policy has seen yet go
     /// to the next round. In the `thread` lane the call that it asked for may run on until its deadline; after that it is

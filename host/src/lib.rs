@@ -2,12 +2,12 @@
 //! directory, and swaps the active policy while work keeps flowing.
 //!
 //! An embedder starts a [`PolicyHost`], builds a round whenever something changed
-//! ([`policy_plugin_api::assemble`]), and applies the [`Plan`] that [`PolicyHost::bind`] returns:
+//! ([`round`]), and applies the [`Plan`] that [`PolicyHost::bind`] returns:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
-//! use policy_plugin_api::assemble::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
+//! use policy_host::round::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 //! let host = PolicyHost::start(HostOptions::with_policy(TaskDistributionPolicy::RoundRobin))?;
@@ -32,7 +32,9 @@ mod artifact;
 mod control;
 mod core;
 mod facade;
+pub mod foreign;
 pub mod record;
+pub mod round;
 mod serving;
 mod state;
 
@@ -50,3 +52,9 @@ pub use serving::placement;
 pub use serving::slot::{ActiveInfo, PartInfo, ShadowInfo};
 pub use serving::validate::{FallbackReason, Plan};
 pub use state::receipt;
+
+/// What an embedder's own policy implements: the author's API. Give it to the host with
+/// [`TaskDistributionPolicy::Custom`].
+pub mod policy {
+    pub use policy_plugin_api::prelude::*;
+}

@@ -8,7 +8,7 @@
 //!   everything else ([`RunningJobs`]): executors, tenants, jobs, stages, pending tasks, limits set by filters, the
 //!   time, a seed. All of it in a fixed order, all of it borrowed, none of it to be kept beyond the call.
 //! - **Output**: rows of (task, executor) ([`BoundTask`]). Intentions, not effects: the host validates all rows
-//!   ([`contract`]) and applies all of them or none.
+//!   ([`contract`](policy_wire::contract)) and applies all of them or none.
 //! - **Determinism**: the same rounds give the same answers. No clock, no I/O, no threads, no blocking: time, seed and
 //!   round number are inputs.
 //! - **Failure**: an error, a panic or an illegal answer costs one round, bound by the host's fallback, and takes the
@@ -79,27 +79,17 @@
 //! beforehand.)
 
 pub mod abi;
-pub mod assemble;
-pub mod binding;
-pub mod block;
-pub mod canned;
-pub mod columns;
 pub mod config;
-pub mod contract;
 pub mod error;
-pub mod ids;
-pub mod limits;
-pub mod observe;
 pub mod policy;
-pub mod round;
 pub mod score;
 
-pub use binding::BoundTask;
 pub use error::{PolicyError, Result};
-pub use ids::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
-pub use limits::Limits;
 pub use policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
-pub use round::{AvailableTaskSlots, RunningJobs};
+// What authors read of the round as data; hosts and test kits use `policy-wire` itself.
+pub use policy_wire::{AvailableTaskSlots, BoundTask, Limits, RunningJobs, key_hash};
+pub use policy_wire::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
+pub use policy_wire::{ids, limits, observe, round};
 pub use score::{Candidates, TaskScore};
 
 /// `schemars`, as this crate uses it: derive `JsonSchema` for a config type with
@@ -108,14 +98,12 @@ pub use schemars;
 
 /// Everything that a policy's source needs.
 pub mod prelude {
-    pub use crate::binding::BoundTask;
     pub use crate::config::NoConfig;
     pub use crate::error::{PolicyError, Result};
-    pub use crate::ids::{ExecutorId, ExecutorUid, JobId, StageId, TaskId, TenantId};
-    pub use crate::limits::Limits;
-    pub use crate::observe::{Observation, ObservationKind, Observations};
     pub use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
-    pub use crate::round::{AvailableTaskSlots, Executor, Executors, Job, RunningJobs, Stage, Task, Tenant};
     pub use crate::score::{Candidates, TaskScore};
     pub use async_trait::async_trait;
+    pub use policy_wire::observe::{Observation, ObservationKind, Observations};
+    pub use policy_wire::round::{AvailableTaskSlots, Executor, Executors, Job, RunningJobs, Stage, Task, Tenant};
+    pub use policy_wire::{BoundTask, ExecutorId, ExecutorUid, JobId, Limits, StageId, TaskId, TenantId};
 }

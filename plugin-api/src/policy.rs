@@ -5,12 +5,12 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::binding::BoundTask;
 use crate::config::PolicyConfig;
 use crate::error::Result;
-use crate::limits::Limits;
-use crate::observe::Observations;
-use crate::round::{AvailableTaskSlots, RunningJobs};
+use policy_wire::BoundTask;
+use policy_wire::Limits;
+use policy_wire::observe::Observations;
+use policy_wire::round::{AvailableTaskSlots, RunningJobs};
 
 /// Decides which pending task goes to which executor.
 ///
@@ -26,7 +26,7 @@ pub trait DistributionPolicy: Debug + Send + Sync {
     ///
     /// `slots` holds the executors with something free, ordered by name: it is scratch, count it down as you like.
     /// `running_jobs` is the rest of the round. Binding fewer tasks than possible, or none, is a legal answer.
-    /// What is illegal stands in [`contract`](crate::contract): an illegal answer is not applied, not even in part.
+    /// What is illegal stands in [`contract`](policy_wire::contract): an illegal answer is not applied, not even in part.
     ///
     /// # Errors
     /// [`Declined`](crate::PolicyError::Declined): the fallback binds this round, and the policy is asked again.

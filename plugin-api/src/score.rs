@@ -4,9 +4,9 @@
 use std::fmt::Debug;
 
 use crate::error::{PolicyError, Result};
-use crate::ids::StageId;
-use crate::observe::Observations;
-use crate::round::{AvailableTaskSlots, RunningJobs};
+use policy_wire::StageId;
+use policy_wire::observe::Observations;
+use policy_wire::round::{AvailableTaskSlots, RunningJobs};
 
 /// The best score.
 pub const MAX_SCORE: f32 = 100.0;
@@ -118,7 +118,7 @@ impl<'a> Candidates<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ExecutorId;
+    use policy_wire::ExecutorId;
 
     #[test]
     fn rows_stand_with_their_tasks() {

@@ -6,9 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use policy_host::policy::DistributionPolicy;
+use policy_host::round::Round;
 use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
-use policy_plugin_api::DistributionPolicy;
-use policy_plugin_api::assemble::Round;
 
 #[path = "integration/rounds.rs"]
 mod rounds;

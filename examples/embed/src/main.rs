@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
+use policy_host::round::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
 use policy_host::{EventKind, HostOptions, PolicyHost, StartError, TaskDistributionPolicy};
-use policy_plugin_api::assemble::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {

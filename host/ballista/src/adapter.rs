@@ -12,9 +12,7 @@ use ballista_core::serde::protobuf::AvailableVcores;
 use ballista_scheduler::cluster::{BoundTask, DistributionPolicy};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_host::PolicyHost;
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::assemble::{Clock, RoundBuilder};
-use policy_plugin_api::observe::Observation;
+use policy_host::round::{Clock, ExecutorUid, Observation, RoundBuilder};
 
 use crate::apply::{Budgets, StageShares, apply};
 use crate::books::{Books, Seen};

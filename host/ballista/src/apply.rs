@@ -20,7 +20,7 @@ use ballista_scheduler::state::execution_graph::{ExecutionGraphBox, TaskDescript
 use ballista_scheduler::state::execution_stage::{PendingPartitions, RunningStage};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
-use policy_plugin_api::ExecutorUid;
+use policy_host::round::ExecutorUid;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::identity::Cluster;

@@ -9,9 +9,7 @@ use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphB
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage, TaskInfo};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::physical_plan::ExecutionPlan;
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::assemble::{StageTasks, TaskSpec};
-use policy_plugin_api::observe::{Observation, ObservationKind};
+use policy_host::round::{ExecutorUid, Observation, ObservationKind, StageTasks, TaskSpec};
 use tokio::sync::RwLock;
 
 use crate::apply::{Applied, Taken, is_collapse, partitions_per_task};

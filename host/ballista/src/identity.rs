@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use policy_plugin_api::assemble::{ExecutorSpec, Roster, UidTable};
-use policy_plugin_api::observe::ObservationKind;
-use policy_plugin_api::{ExecutorId, ExecutorUid};
+use policy_host::round::{ExecutorId, ExecutorSpec, ExecutorUid, ObservationKind, Roster, UidTable};
 
 use crate::limits::{FORGOTTEN_AFTER, RESERVED_FOR, SILENT_AFTER};
 

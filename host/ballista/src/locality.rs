@@ -17,8 +17,7 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::assemble::{TaskSpec, UidTable};
+use policy_host::round::{ExecutorUid, TaskSpec, UidTable};
 
 /// The tasks of a stage: one a partition, or one for all of a collapse stage. Cost: O(plan nodes + shuffle locations),
 /// once a stage attempt.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use ballista_core::JobId;
-use policy_plugin_api::ExecutorUid;
+use policy_host::round::ExecutorUid;
 
 use crate::apply::{Share, StageShares};
 use crate::limits::RESERVED_FOR;

@@ -11,8 +11,9 @@ use ballista_core::serde::protobuf::job_status;
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use ballista_scheduler::state::task_manager::JobInfoCache;
-use policy_plugin_api::assemble::{Clock, JobRow, Round, RoundBuilder, StageRow, StageTasks};
-use policy_plugin_api::{BoundTask, ExecutorId, ExecutorUid, TenantId};
+use policy_host::round::{
+    BoundTask, Clock, ExecutorId, ExecutorUid, JobRow, Round, RoundBuilder, StageRow, StageTasks, TenantId,
+};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::apply::{Share, StageRef, StageShares};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::{BoundTask, DistributionPolicy, RunningJobs};
+use policy_plugin_api::DistributionPolicy;
+use policy_wire::assemble::Round;
+use policy_wire::{BoundTask, RunningJobs};
 use tokio::runtime::Runtime;
 
 use crate::artifact;
@@ -136,7 +137,7 @@ pub(crate) fn kernel_under(policy: &dyn DistributionPolicy, view: &RunningJobs<'
 pub(crate) fn full_round(runtime: &Runtime) {
     const TASKS: u32 = 1_000_000;
     let r = round(10_000, 100, TASKS);
-    let answer = vec![BoundTask::new(policy_plugin_api::TaskId(1), policy_plugin_api::ExecutorId(1)); TASKS as usize];
+    let answer = vec![BoundTask::new(policy_wire::TaskId(1), policy_wire::ExecutorId(1)); TASKS as usize];
     let copy = |_: &()| {
         black_box(answer.clone());
     };

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use policy_host::{HostOptions, PolicyHost};
 use policy_kit::Composite;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::{BoundTask, Candidates, FromConfig, PolicyError, TaskScore};
+use policy_plugin_api::{Candidates, FromConfig, PolicyError, TaskScore};
 use policy_scores::allocated::LeastAllocated;
 use policy_scores::labels::PreferredLabels;
 use policy_scores::local_bytes::LocalBytes;
+use policy_wire::BoundTask;
+use policy_wire::assemble::Round;
 use tokio::runtime::Runtime;
 
 use crate::artifact;

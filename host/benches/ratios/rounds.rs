@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{
+use policy_wire::assemble::{
     Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
 };
-use policy_plugin_api::{ExecutorUid, TenantId};
+use policy_wire::{ExecutorUid, TenantId};
 
 /// What a round is like. Tasks take one vcore and no memory unless said.
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,10 @@
 use std::hint::black_box;
 
 use policy_kit::{Bias, RoundRobin};
-use policy_plugin_api::block::{BlockKind, BlockView};
-use policy_plugin_api::contract::Checker;
-use policy_plugin_api::limits::LimitsView;
-use policy_plugin_api::{BoundTask, ExecutorId, Limits, RunningJobs, StageId};
+use policy_wire::block::{BlockKind, BlockView};
+use policy_wire::contract::Checker;
+use policy_wire::limits::LimitsView;
+use policy_wire::{BoundTask, ExecutorId, Limits, RunningJobs, StageId};
 use tokio::runtime::Runtime;
 
 use crate::boundary::kernel_under;

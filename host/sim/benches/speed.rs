@@ -11,10 +11,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use policy_host::round::{AvailableTaskSlots, BoundTask, Observation, Round};
 use policy_host::{HostOptions, PolicyHost, TaskDistributionPolicy};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
-use policy_plugin_api::{AvailableTaskSlots, BoundTask};
 use policy_sim::cluster::{Cluster, ClusterOptions};
 use policy_sim::outcome::{End, Outcome};
 use policy_sim::virtual_time::{self, VirtualTimeOptions};

@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use policy_plugin_api::BoundTask;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
+use policy_host::round::{BoundTask, Observation, Round};
 
 /// What a binder answered in one round.
 pub trait Answer: Send {

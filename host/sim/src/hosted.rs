@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
+use policy_host::round::{BoundTask, Observation, Round};
 use policy_host::{Plan, PolicyHost};
-use policy_plugin_api::BoundTask;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
 
 use crate::bind::{Answer, Binder};
 

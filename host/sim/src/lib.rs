@@ -7,9 +7,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use policy_plugin_api::assemble::Round;
-//! use policy_plugin_api::observe::Observation;
-//! use policy_plugin_api::{AvailableTaskSlots, BoundTask};
+//! use policy_host::round::{AvailableTaskSlots, BoundTask, Observation, Round};
 //! use policy_sim::cluster::{Cluster, ClusterOptions};
 //! use policy_sim::workload::{ClusterDefaults, parse_source};
 //! use policy_sim::{Answer, Binder, virtual_time};

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use policy_kit::Composite;
-use policy_plugin_api::abi::PolicyFault;
-use policy_plugin_api::{FromConfig, canned};
+use policy_plugin_api::FromConfig;
+use policy_wire::canned;
 
 use crate::artifact::load::Loaded;
 use crate::artifact::vet::Digest;
 use crate::control::activation::{ActivationError, Wanted};
 use crate::core::limits::MAX_REHEARSED;
 use crate::core::text::chain;
+use crate::foreign::PolicyFault;
 use crate::serving::built_in::{BuiltIn, make_linked};
 use crate::serving::lane::{Decided, FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::serving::validate;

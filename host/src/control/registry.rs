@@ -305,7 +305,7 @@ impl Registry {
         &self,
         file: &str,
         library: &Library,
-        export: &policy_plugin_api::abi::foreign::Description,
+        export: &crate::foreign::Description,
         in_service: impl Fn(&str, &str) -> bool,
     ) -> Listed {
         let sha256 = library.loaded.digest().to_string();

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use policy_plugin_api::block::Block;
-use policy_plugin_api::observe::{self, Observation};
+use policy_wire::block::Block;
+use policy_wire::observe::{self, Observation};
 
 use crate::core::limits::MAX_OBSERVATIONS;
 
@@ -98,9 +98,9 @@ impl Drop for Batch<'_> {
 
 #[cfg(test)]
 mod tests {
-    use policy_plugin_api::ExecutorUid;
-    use policy_plugin_api::abi::RawBlock;
-    use policy_plugin_api::observe::{ObservationKind, Observations};
+    use policy_wire::ExecutorUid;
+    use policy_wire::block::BlockRef;
+    use policy_wire::observe::{ObservationKind, Observations};
 
     use super::*;
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn times(block: &Block) -> Vec<u64> {
-        Observations::from_block(RawBlock::new(block)).unwrap().iter().map(|o| o.at_us).collect()
+        Observations::from_block(BlockRef::new(block)).unwrap().iter().map(|o| o.at_us).collect()
     }
 
     #[test]

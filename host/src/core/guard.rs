@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use policy_plugin_api::abi::PolicyFault;
-use policy_plugin_api::contract::Violation;
 use policy_plugin_api::score::MAX_SCORE;
+use policy_wire::contract::Violation;
 
 use crate::core::limits::{GUARD_MISSES, GUARD_RESTARTS, GUARD_WINDOW};
 use crate::core::text::chain;
+use crate::foreign::PolicyFault;
 
 /// What takes a generation out of service, besides the faults that do so at once (an illegal answer, a panic, an error,
 /// a crash, a broken protocol): `"guard"` in `active.json`.

@@ -7,14 +7,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use policy_plugin_api::BoundTask;
-use policy_plugin_api::abi::Proposal;
-use policy_plugin_api::assemble::{Roster, Round, StageTasks};
-use policy_plugin_api::block::Block;
+use policy_wire::BoundTask;
+use policy_wire::assemble::{Roster, Round, StageTasks};
+use policy_wire::block::Block;
 
 use super::keep::Kept;
 use super::{RecordedGeneration, RecordedPart};
 use crate::core::guard::Fault;
+use crate::foreign::Proposal;
 use crate::serving::lane::Decided;
 use crate::serving::slot::{Active, ActiveInfo};
 
@@ -153,7 +153,7 @@ impl Encoder {
         }
         let mut stages = Vec::new();
         for at in 0.. {
-            let Some(tasks) = round.stage_tasks(policy_plugin_api::StageId(at)) else { break };
+            let Some(tasks) = round.stage_tasks(policy_wire::StageId(at)) else { break };
             let (stage, new) = self.stages.number(tasks, |s| bytemuck::cast_slice(s.block().words()));
             if new {
                 self.shared(kind::STAGE, stage, tasks.block().words());

@@ -5,10 +5,10 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use policy_plugin_api::BoundTask;
 use policy_plugin_api::abi::API_MAJOR;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
+use policy_wire::BoundTask;
+use policy_wire::assemble::Round;
+use policy_wire::block::Block;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{Found, read_up_to, u32_at, unpack};

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{Roster, Round, StageTasks};
-use policy_plugin_api::block::{Block, BlockKind, BlockView};
-use policy_plugin_api::limits::LimitsView;
-use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
+use policy_wire::assemble::{Roster, Round, StageTasks};
+use policy_wire::block::{Block, BlockKind, BlockView};
+use policy_wire::limits::LimitsView;
+use policy_wire::{BoundTask, ExecutorId, TaskId};
 
 use super::codec::{Totals, flag, kind};
 use super::read::{RecordedFault, RecordedRound};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Instant;
 
-use policy_plugin_api::block::Block;
+use policy_wire::block::Block;
 use tokio::sync::watch;
 
 use super::codec::{Encoder, Totals};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use policy_plugin_api::abi::Proposal;
-use policy_plugin_api::assemble::Round;
+use policy_wire::assemble::Round;
 
 use crate::core::event::EventKind;
 use crate::core::feedback::Batch;
@@ -14,6 +13,7 @@ use crate::core::guard::Fault;
 use crate::core::limits::{MAX_LANES_TRIED, MAX_LINEUPS_TRIED};
 use crate::core::text::chain;
 use crate::facade::{Outcome, Shared};
+use crate::foreign::Proposal;
 use crate::record::{Dump, GenerationOf, Taken};
 use crate::serving::lane::{Decided, Ran};
 use crate::serving::slot::Active;

@@ -1,6 +1,6 @@
 //! What can be told of an answer from its round alone: whose input it put where its bytes lie. Pure.
 
-use policy_plugin_api::{BoundTask, RunningJobs};
+use policy_wire::{BoundTask, RunningJobs};
 
 /// Input bytes of the bound tasks, and those of them that lie on the task's executor. `rows` by ascending task; costs
 /// O(stages + rows + holders of these tasks).

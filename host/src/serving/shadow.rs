@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use policy_plugin_api::BoundTask;
-use policy_plugin_api::abi::{Proposal, RawBlock};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
+use policy_wire::BoundTask;
+use policy_wire::assemble::Round;
+use policy_wire::block::{Block, BlockRef};
 
 use crate::core::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
 use crate::core::threads;
+use crate::foreign::Proposal;
 use crate::serving::lane::{Decided, LimitsCell, Pipeline};
 use crate::serving::placement::input_bytes;
 use crate::serving::slot::ShadowInfo;
@@ -184,7 +184,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
         for (at, shadow) in shadows.iter().enumerate().filter(|(at, _)| !failed[*at]).collect::<Vec<_>>() {
             common.set_asked(Some(at));
             let fault = match &message {
-                Message::Observed(batch) => shadow.pipeline.observe(RawBlock::new(batch)).err(),
+                Message::Observed(batch) => shadow.pipeline.observe(BlockRef::new(batch)).err(),
                 Message::Round { round, decided, rows } => {
                     let begun = Instant::now();
                     let answer = ask(&shadow.pipeline, round, decided);

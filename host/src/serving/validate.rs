@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use policy_plugin_api::BoundTask;
-use policy_plugin_api::abi::Proposal;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::contract::Checker;
+use policy_wire::BoundTask;
+use policy_wire::assemble::Round;
+use policy_wire::contract::Checker;
 
 use crate::core::guard::Fault;
+use crate::foreign::Proposal;
 use crate::serving::lane::Decided;
 use crate::serving::slot::ActiveInfo;
 
@@ -131,7 +131,7 @@ pub(crate) fn check(round: &Round, decided: &Decided, rows: &[BoundTask]) -> Res
 
 #[cfg(test)]
 mod tests {
-    use policy_plugin_api::{ExecutorId, TaskId, canned};
+    use policy_wire::{ExecutorId, TaskId, canned};
 
     use super::*;
 

@@ -20,15 +20,15 @@ use super::raw::{
     ScoreBox, ScoreModule, ScoreModuleRef, fault,
 };
 use super::{log, panics};
-use crate::binding::BoundTask;
 use crate::config;
 use crate::error::PolicyError;
-use crate::ids::StageId;
-use crate::limits::Limits;
-use crate::observe::Observations;
 use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
-use crate::round::AvailableTaskSlots;
 use crate::score::{Candidates, TaskScore};
+use policy_wire::BoundTask;
+use policy_wire::Limits;
+use policy_wire::StageId;
+use policy_wire::observe::Observations;
+use policy_wire::round::AvailableTaskSlots;
 
 /// What the host calls for one exported item.
 pub trait Factory: Send + Sync {

@@ -1,10 +1,9 @@
 //! UNSAFE ROOM 1: how policies cross the boundary of a shared library.
 //!
-//! The only place, besides the host's `load/dl.rs`, that names `abi_stable`. Lives here: the `repr(C)` mirrors of what
-//! crosses ([`raw`]), the plugin's side with [`export_policy!`](crate::export_policy) ([`export`]), the host's side
-//! ([`foreign`]), the forwarder of `tracing` events ([`log`]), text from outside as it may be shown ([`text`]), and the
-//! manifest that is read before a library is mapped ([`manifest`]). Policy authors need none of it; everything public
-//! here is for hosts.
+//! `abi_stable` is named here and in the host's loading room, nowhere else. Here are the `repr(C)` mirrors of what crosses
+//! ([`raw`]), what [`export_policy!`](crate::export_policy) expands to ([`export`]), the forwarder of `tracing` events and
+//! the panic hook of a loaded library, and the manifest that a host reads before it maps the library ([`manifest`]). What
+//! calls into a plugin is in the host. Authors of policies need none of this module.
 //!
 //! What holds for every call: nothing unwinds across the boundary (a panic is caught on the side that raised it), a
 //! call borrows its round for as long as its future lives, and what was allocated on one side is freed on that side.
@@ -12,17 +11,12 @@
 
 pub mod export;
 mod export_macro;
-pub mod foreign;
 mod guarded;
-mod layout;
-pub mod log;
+mod log;
 pub mod manifest;
 mod panics;
 pub mod raw;
-pub mod text;
 
-pub use foreign::{ForeignFilter, ForeignModule, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
-pub use layout::layout;
 pub use raw::{PluginModule, PluginModuleRef, RawBlock, RawRound, ScoreModule, ScoreModuleRef};
 
 /// Major version of the plugin API: a host loads plugins of its own major version only.

@@ -1,8 +1,8 @@
 //! Generators (proptest) of rounds that an embedder might send: none or a dozen executors, full or empty, with and
 //! without memory accounting; jobs of mixed stages with pending tasks in fragments; limits that overlap.
 
-use policy_plugin_api::assemble::UidTable;
 use policy_plugin_api::prelude::*;
+use policy_wire::assemble::UidTable;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

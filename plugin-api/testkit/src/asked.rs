@@ -6,13 +6,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
-use policy_plugin_api::contract::{Checker, Violation};
 use policy_plugin_api::prelude::*;
-
-use crate::spec::RoundSpec;
+use policy_wire::assemble::Round;
+use policy_wire::block::{Block, BlockRef};
+use policy_wire::contract::{Checker, Violation};
 
 /// How often the future of an answer is polled before it counts as never ready. A policy has nothing to wait for.
 pub const MAX_POLLS: usize = 1_000;
@@ -20,7 +17,8 @@ pub const MAX_POLLS: usize = 1_000;
 /// A round with the limits it is asked under.
 #[derive(Clone)]
 pub struct TestRound {
-    spec: Option<RoundSpec>,
+    /// What the round was made of, to be printed.
+    made_of: Option<Arc<dyn fmt::Debug + Send + Sync>>,
     round: Arc<Round>,
     limits: Option<Limits>,
     block: Option<Block>,
@@ -30,14 +28,14 @@ pub struct TestRound {
 pub type NamedRow = (String, u32, u32, String);
 
 impl TestRound {
-    pub(crate) fn new(spec: RoundSpec, round: Arc<Round>) -> Self {
-        Self { spec: Some(spec), round, limits: None, block: None }
+    pub(crate) fn new(made_of: impl fmt::Debug + Send + Sync + 'static, round: Arc<Round>) -> Self {
+        Self { made_of: Some(Arc::new(made_of)), round, limits: None, block: None }
     }
 
     /// A round that was built elsewhere.
     #[must_use]
     pub fn of(round: Arc<Round>, limits: Option<Limits>) -> Self {
-        let this = Self { spec: None, round, limits: None, block: None };
+        let this = Self { made_of: None, round, limits: None, block: None };
         match limits {
             None => this,
             Some(limits) => this.under(limits),
@@ -88,8 +86,8 @@ impl TestRound {
     /// If the limits were made for another round.
     pub fn with<R>(&self, f: impl FnOnce(&mut [AvailableTaskSlots], &RunningJobs<'_>) -> R) -> R {
         let stages = self.round.stage_refs();
-        let (body, roster) = (RawBlock::new(self.round.body()), RawBlock::new(self.round.roster().block()));
-        let jobs = RunningJobs::from_blocks(body, roster, &stages, self.block.as_ref().map(RawBlock::new));
+        let (body, roster) = (BlockRef::new(self.round.body()), BlockRef::new(self.round.roster().block()));
+        let jobs = RunningJobs::from_blocks(body, roster, &stages, self.block.as_ref().map(BlockRef::new));
         let jobs = jobs.expect("limits of this round");
         let mut slots = Vec::new();
         jobs.available_slots(&mut slots);
@@ -180,7 +178,7 @@ impl TestRound {
 impl fmt::Debug for TestRound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("TestRound");
-        match &self.spec {
+        match &self.made_of {
             Some(spec) => f.field("spec", spec),
             None => f.field("clock", &self.round.clock()),
         };

@@ -1,6 +1,6 @@
 //! The conformance suite: what every policy, filter and score must do, whatever it decides.
 //!
-//! A policy is asked about the canned rounds ([`policy_plugin_api::canned`]), which hosts use for admission too, and
+//! A policy is asked about the canned rounds ([`policy_wire::canned`]), which hosts use for admission too, and
 //! about generated sequences of rounds ([`crate::arbitrary`]), always the same ones. It must answer legally, within the
 //! limits of filters, without panic or error (declining is fine), at once, and as a second fresh instance does; take
 //! observations; and hand over its state. What was generated is shrunk to the smallest rounds that show a finding.
@@ -10,13 +10,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::canned;
 use policy_plugin_api::config::{self, PolicyConfig};
-use policy_plugin_api::contract::Violation;
-use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
 use policy_plugin_api::score::MAX_SCORE;
+use policy_wire::block::BlockRef;
+use policy_wire::contract::Violation;
+use policy_wire::{canned, observe};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::arbitrary;
@@ -300,7 +299,7 @@ fn happenings(round: &TestRound, answer: &[BoundTask]) -> Vec<Observation> {
 
 fn observed(batch: &[Observation], place: &Place, observe: impl Fn(&Observations<'_>)) -> Result<(), Finding> {
     let block = observe::encode(batch);
-    let batch = Observations::from_block(RawBlock::new(&block)).expect("a block of observations");
+    let batch = Observations::from_block(BlockRef::new(&block)).expect("a block of observations");
     guarded(|| observe(&batch)).map_err(|panic| Finding::new(Code::PanicsAtObservations, &place.name, panic))
 }
 

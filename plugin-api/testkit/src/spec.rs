@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable, key_hash,
-};
 use policy_plugin_api::prelude::*;
+use policy_wire::assemble::{
+    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+};
+use policy_wire::key_hash;
 
 use crate::asked::TestRound;
 

@@ -3,11 +3,11 @@
 use divan::Bencher;
 use policy_kit::Binding;
 use policy_kit::binding::{BindingConfig, Rule};
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
-};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
+use policy_wire::assemble::{
+    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+};
 
 const EXECUTORS: usize = 10_000;
 const TASKS: u32 = 1_000_000;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use divan::Bencher;
 use policy_kit::data_locality::DataLocalityConfig;
 use policy_kit::{DataLocality, RoundRobin};
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
-};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
+use policy_wire::assemble::{
+    Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+};
 
 const EXECUTORS: usize = 10_000;
 

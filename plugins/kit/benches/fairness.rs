@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use paired::{compare, median};
 use policy_kit::tenant_fair::{Placement, TenantFairConfig};
 use policy_kit::{Adaptive, RoundRobin, TenantFair};
-use policy_plugin_api::abi::RawBlock;
 use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{executor, job, round, stage, task};
+use policy_wire::block::BlockRef;
 
 /// Least time of a block.
 const BLOCK: Duration = Duration::from_millis(5);
@@ -87,7 +87,7 @@ fn adaptive() {
         ..Observation::new(ObservationKind::Finished, ExecutorUid(0), 1)
     };
     let block = observe::encode(&vec![seen; 10_000]);
-    let batch = Observations::from_block(RawBlock::new(&block)).expect("a batch");
+    let batch = Observations::from_block(BlockRef::new(&block)).expect("a batch");
     let mut tell = || {
         policy.observe(&batch);
         1

@@ -10,11 +10,12 @@ use divan::Bencher;
 use policy_kit::ConsistentHash;
 use policy_kit::consistent_hash::ConsistentHashConfig;
 use policy_kit::ring::Ring;
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable, key_hash,
-};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
+use policy_wire::assemble::{
+    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+};
+use policy_wire::key_hash;
 
 const EXECUTORS: usize = 10_000;
 const POINTS: u32 = 100;

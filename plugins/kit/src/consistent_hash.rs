@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use policy_plugin_api::assemble::key_hash;
+use policy_plugin_api::key_hash;
 use policy_plugin_api::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;

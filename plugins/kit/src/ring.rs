@@ -5,7 +5,7 @@
 //! the same in every process and version. When the roster changes, only points of executors that changed are made anew;
 //! the points of executors that left stay, passed over, until they are a quarter of the ring: most come back.
 
-use policy_plugin_api::assemble::key_hash;
+use policy_plugin_api::key_hash;
 use policy_plugin_api::round::Executors;
 
 /// The most points an executor of the largest class can be given: bounds memory at 16 bytes a point.

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use policy_kit::Adaptive;
 use policy_kit::adaptive::bandit::Bandit;
 use policy_kit::adaptive::{AdaptiveConfig, Behaviour, Change, Mode, Rule, Signal};
-use policy_plugin_api::abi::RawBlock;
 use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{executor, job, round, stage};
+use policy_wire::block::BlockRef;
 
 /// A round of the test kit moves the clock by so much; epochs are as long, so a round is an epoch.
 const EPOCH_MS: u64 = 10;
@@ -24,7 +24,7 @@ fn cluster(number: u64, busy: u32) -> TestRound {
 
 fn tell(policy: &Adaptive, batch: &[Observation]) {
     let block = observe::encode(batch);
-    policy.observe(&Observations::from_block(RawBlock::new(&block)).unwrap());
+    policy.observe(&Observations::from_block(BlockRef::new(&block)).unwrap());
 }
 
 fn finished(number: u64, duration_us: u64, queue_wait_us: u64) -> Observation {

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use policy_kit::tenant_fair::{Placement, TenantFairConfig};
 use policy_kit::{Bias, TenantFair};
-use policy_plugin_api::assemble::UidTable;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::arbitrary;
 use policy_testkit::spec::{RoundSpec, executor, job, round, stage, task, tasks};
+use policy_wire::assemble::UidTable;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use policy_kit::ConsistentHash;
 use policy_kit::consistent_hash::ConsistentHashConfig;
 use policy_kit::ring::Ring;
-use policy_plugin_api::assemble::{UidTable, key_hash};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{RoundSpec, executor, job, round, stage};
+use policy_wire::assemble::UidTable;
+use policy_wire::key_hash;
 use proptest::prelude::*;
 
 const KEYS: usize = 20_000;

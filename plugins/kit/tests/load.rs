@@ -5,11 +5,11 @@ mod queues;
 
 use policy_kit::resource_aware::{LabelRule, ResourceAwareConfig};
 use policy_kit::{Bias, ResourceAware};
-use policy_plugin_api::assemble::UidTable;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::arbitrary;
 use policy_testkit::spec::{ExecutorState, executor, job, round, stage, task, tasks};
+use policy_wire::assemble::UidTable;
 use proptest::prelude::*;
 use queues::{LeastReported, Outcome, Queues, finished, late_binding, tell};
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use policy_kit::data_locality::{DataLocalityConfig, WINDOW_TASKS};
 use policy_kit::{Bias, DataLocality, RoundRobin};
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable, key_hash,
-};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{RoundSpec, executor, job, round, stage, task, tasks};
+use policy_wire::assemble::{
+    Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
+};
+use policy_wire::key_hash;
 
 fn policy(config: DataLocalityConfig) -> DataLocality {
     DataLocality::from_config(config).unwrap()

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use policy_plugin_api::contract::{Checker, Violation};
-use policy_plugin_api::prelude::*;
+use policy_host::policy::*;
+use policy_host::round::{Checker, Violation};
 use policy_testkit::spec::{StageSpec, executor, job, round, task, tasks};
 use policy_testkit::{TestRound, arbitrary};
 use proptest::prelude::*;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use policy_host::policy::*;
 use policy_host::{BuiltIn, HostOptions, PolicyHost, TaskDistributionPolicy};
-use policy_plugin_api::prelude::*;
 
 use crate::rounds::round;
 

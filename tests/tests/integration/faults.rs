@@ -106,8 +106,7 @@ async fn a_declined_round_is_the_fallbacks_and_no_fault() {
 
 #[tokio::test]
 async fn a_panic_in_observe_costs_one_round() {
-    use policy_plugin_api::ExecutorUid;
-    use policy_plugin_api::observe::{Observation, ObservationKind};
+    use policy_host::round::{ExecutorUid, Observation, ObservationKind};
     let hosted = hostile(r#""observe": "panic""#, "thread", 10_000).await;
     assert!(hosted.host.wants_observations(), "it does not say that it does not learn");
     hosted.host.observe(vec![Observation::new(ObservationKind::Started, ExecutorUid(0), 1)]);

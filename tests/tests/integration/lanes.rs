@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use policy_host::round::{ExecutorUid, Observation, ObservationKind};
 use policy_host::{EventKind, Plan};
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::observe::{Observation, ObservationKind};
 use serde_json::Value;
 
 use crate::binary::{Running, over};

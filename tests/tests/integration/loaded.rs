@@ -1,9 +1,9 @@
 //! Linked in and loaded, a policy is the same: the bundled libraries, opened by a host, answer arbitrary rounds as the
 //! types of the kit do.
 
+use policy_host::policy::*;
 use policy_host::{HostOptions, LaneKind, TaskDistributionPolicy};
 use policy_kit::{Adaptive, Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin, TenantFair};
-use policy_plugin_api::prelude::*;
 use policy_testkit::{TestRound, arbitrary};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

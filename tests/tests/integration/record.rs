@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use policy_host::record::{Ending, Entry, Reader, RecordOptions, RecordedRound, RecordingError, is_recording};
+use policy_host::round::{Block, ExecutorUid, Observation, ObservationKind, Round};
 use policy_host::{HostOptions, Plan, PolicyHost, RecordingReceipt, TaskDistributionPolicy};
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
-use policy_plugin_api::observe::{self, Observation, ObservationKind};
 use policy_testkit::arbitrary;
+use policy_wire::observe;
 use proptest::prelude::*;
 
 use crate::hosted::PATIENCE;
@@ -218,9 +216,7 @@ fn at_its_limit_recording_stops_and_rounds_go_on() {
 
 /// A round of executors whose free vcores look random: no compression makes it small.
 fn noisy(seed: &mut u32, executors: u32) -> Arc<Round> {
-    use policy_plugin_api::assemble::{
-        Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable,
-    };
+    use policy_host::round::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
     let mut free = Vec::new();
     for _ in 0..executors {
         *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

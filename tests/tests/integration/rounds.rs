@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use policy_plugin_api::assemble::{
-    Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, UidTable,
-};
+use policy_host::round::{Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, UidTable};
 
 /// A round of `executors` executors with `vcores` free each, and one job of `tasks` pending one-vcore tasks.
 pub(crate) fn round(executors: u32, vcores: u32, tasks: u32) -> Arc<Round> {
@@ -19,7 +17,7 @@ pub(crate) fn jobs_round(executors: u32, vcores: u32, jobs: &[(&str, &str, u32)]
     let roster = Roster::new(&specs, &mut UidTable::default());
     let mut builder = RoundBuilder::new();
     builder.free_vcores(&vec![vcores; executors as usize]);
-    let mut tenants: Vec<(&str, policy_plugin_api::TenantId)> = Vec::new();
+    let mut tenants: Vec<(&str, policy_host::round::TenantId)> = Vec::new();
     for (key, &(id, tenant, tasks)) in jobs.iter().enumerate() {
         let known = tenants.iter().find(|t| t.0 == tenant).map(|t| t.1);
         let tenant_id = known.unwrap_or_else(|| {

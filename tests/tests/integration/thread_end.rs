@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::process::Command;
 use std::sync::Arc;
 
+use policy_host::foreign::{ForeignFilter, ForeignPolicy, ForeignScore};
 use policy_host::load::{self, Loaded};
 use policy_host::vet::{self, StagingDir};
-use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, ForeignScore};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 

@@ -70,7 +70,9 @@ fn unsafe_code_lives_in_its_rooms() {
 fn the_abi_crate_is_named_in_two_places_only() {
     for (path, text) in sources() {
         let may = path.starts_with("plugin-api/src/abi/")
+            || path == "plugin-api/tests/abi_lock/layout.rs"
             || path == "host/src/artifact/load/dl.rs"
+            || path.starts_with("host/src/foreign/")
             || ["other-layout", "raw-limits", "unchecked-root", "unchecked-scores"]
                 .iter()
                 .any(|fixture| path.starts_with(&format!("tests/fixtures/{fixture}/")))
@@ -112,6 +114,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 #[test]
 fn crates_depend_only_on_what_the_house_allows() {
     const OURS: &[&str] = &[
+        "policy-wire",
         "policy-plugin-api",
         "policy-testkit",
         "policy-kit",
@@ -130,13 +133,15 @@ fn crates_depend_only_on_what_the_house_allows() {
         "policy-tenant-quota",
     ];
     let mut table: Vec<(String, Vec<&str>)> = [
-        ("plugin-api", vec![]),
-        ("plugin-api/testkit", vec!["policy-plugin-api"]),
+        ("plugin-api/wire", vec![]),
+        ("plugin-api", vec!["policy-wire"]),
+        ("plugin-api/testkit", vec!["policy-wire", "policy-plugin-api"]),
         ("plugins/kit", vec!["policy-plugin-api"]),
-        ("host", vec!["policy-plugin-api", "policy-kit"]),
-        ("host/sim", vec!["policy-plugin-api", "policy-host"]),
-        ("host/ballista", vec!["policy-plugin-api", "policy-host"]),
-        ("host/cli", vec!["policy-plugin-api", "policy-host", "policy-sim"]),
+        ("host", vec!["policy-wire", "policy-plugin-api", "policy-kit"]),
+        ("host/sim", vec!["policy-wire", "policy-host"]),
+        ("host/ballista", vec!["policy-wire", "policy-host"]),
+        ("host/cli", vec!["policy-host", "policy-sim", "policy-testkit"]),
+        ("examples/embed", vec!["policy-host"]),
         ("examples/third-party", vec!["policy-plugin-api"]),
     ]
     .map(|(path, may)| (path.to_owned(), may))
@@ -152,6 +157,19 @@ fn crates_depend_only_on_what_the_house_allows() {
             let ours = OURS.contains(&dependency.as_str());
             assert!(!ours || may.contains(&dependency.as_str()), "{path} must not use {dependency}");
         }
+    }
+}
+
+#[test]
+fn a_round_as_data_is_safe_code_and_knows_no_boundary() {
+    let head = fs::read_to_string(workspace().join("plugin-api/wire/src/lib.rs")).unwrap();
+    assert!(head.lines().any(|line| line == "#![forbid(unsafe_code)]"));
+    let used = dependencies("plugin-api/wire/Cargo.toml");
+    assert!(!used.contains("abi_stable") && !used.contains("async-ffi"), "{used:?}");
+    let banned = ["std::fs", "std::net", "std::thread", "std::time", "std::env"];
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("plugin-api/wire/src/")) {
+        let found: Vec<_> = banned.iter().filter(|b| text.contains(**b)).collect();
+        assert!(found.is_empty(), "{path} uses {found:?}");
     }
 }
 
@@ -200,11 +218,12 @@ fn commands_print_through_their_own_doors() {
 #[test]
 fn what_authors_build_says_one_rust_version_and_the_host_may_need_a_newer_one() {
     const AUTHORS: &str = "1.88";
-    let mut theirs: Vec<String> = ["plugin-api", "plugin-api/testkit", "plugins/kit", "examples/greedy"]
-        .into_iter()
-        .chain(["examples/third-party"])
-        .map(|path| format!("{path}/Cargo.toml"))
-        .collect();
+    let mut theirs: Vec<String> =
+        ["plugin-api/wire", "plugin-api", "plugin-api/testkit", "plugins/kit", "examples/greedy"]
+            .into_iter()
+            .chain(["examples/third-party"])
+            .map(|path| format!("{path}/Cargo.toml"))
+            .collect();
     theirs.push("host/cli/src/commands/new/Cargo.toml.template".to_owned());
     for entry in fs::read_dir(workspace().join("plugins")).unwrap().flatten().filter(|e| e.path().is_dir()) {
         theirs.push(format!("plugins/{}/Cargo.toml", entry.file_name().to_string_lossy()));

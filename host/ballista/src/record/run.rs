@@ -15,7 +15,7 @@ use ballista_core::serde::protobuf::task_status::Status;
 use ballista_scheduler::state::execution_graph::ExecutionGraph;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, SuccessfulStage, TaskInfo};
 use datafusion::physical_plan::ExecutionPlan;
-use policy_plugin_api::assemble::{TaskSpec, UidTable};
+use policy_host::round::{TaskSpec, UidTable};
 
 use super::Placed;
 use super::rows::{InputRow, JobRow, JobRun, StageRow, TaskRow, TaskRun};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ballista_scheduler::cluster::BoundTask;
 use policy_ballista::{Mode, PolicyAdapter};
+use policy_host::policy::*;
 use policy_host::{HostOptions, LaneKind, PolicyHost, TaskDistributionPolicy};
-use policy_plugin_api::prelude::*;
 
 use crate::graphs::{GROUP, TOTAL, adapter, bind, budgets, failed, finished, graph, jobs, named_graph, report};
 
@@ -23,7 +23,7 @@ struct Spy {
     answer: fn(&mut [AvailableTaskSlots], &RunningJobs<'_>) -> Result<Vec<BoundTaskRow>>,
 }
 
-type BoundTaskRow = policy_plugin_api::BoundTask;
+type BoundTaskRow = policy_host::round::BoundTask;
 
 #[async_trait]
 impl DistributionPolicy for Spy {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use policy_host::round::{Observation, Round};
 use policy_host::{Plan, PolicyHost};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
 
 /// A host, with the tasks that each executor got since the last look.

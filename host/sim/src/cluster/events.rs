@@ -1,7 +1,6 @@
 //! What happens by itself: jobs come, tasks end, executors go and come back.
 
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::observe::{Observation, ObservationKind};
+use policy_host::round::{ExecutorUid, Observation, ObservationKind};
 
 use super::agenda::{Due, FaultKind};
 use super::jobs::JobState;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{Clock, ExecutorRows, ExecutorSpec, Roster, Round, RoundBuilder, UidTable};
-use policy_plugin_api::{ExecutorId, ExecutorUid};
+use policy_host::round::{
+    Clock, ExecutorId, ExecutorRows, ExecutorSpec, ExecutorUid, Roster, Round, RoundBuilder, UidTable,
+};
 
 /// All executors, there or not, by name; an executor's index is its lasting number ([`ExecutorUid`]).
 #[derive(Debug)]

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use policy_plugin_api::ExecutorUid;
-use policy_plugin_api::assemble::{StageTasks, TaskSpec};
+use policy_host::round::{ExecutorUid, StageTasks, TaskSpec};
 
 use super::executors::Executors;
 use super::ledger::StageKey;

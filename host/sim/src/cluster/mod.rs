@@ -27,7 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use policy_plugin_api::observe::Observation;
+use policy_host::round::Observation;
 
 pub use agenda::{Fault, FaultKind};
 pub use happening::{Happening, HappeningKind, TaskRef};

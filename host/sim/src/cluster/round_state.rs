@@ -1,7 +1,6 @@
 //! What the cluster keeps of the round that was begun last, so that the answer can be read.
 
-use policy_plugin_api::TenantId;
-use policy_plugin_api::assemble::RoundBuilder;
+use policy_host::round::{RoundBuilder, TenantId};
 
 /// The round that was begun last.
 #[derive(Debug)]

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{Clock, JobRow, Round, StageRow};
-use policy_plugin_api::observe::ObservationKind;
-use policy_plugin_api::{BoundTask, TaskId, TenantId};
+use policy_host::round::{BoundTask, Clock, JobRow, ObservationKind, Round, StageRow, TaskId, TenantId};
 
 use super::metrics::{WaitRecord, record};
 use super::{Cluster, HappeningKind, RunningTask, TaskRef};

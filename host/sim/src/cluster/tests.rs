@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::{BoundTask, ExecutorId, TaskId};
+use policy_host::round::{BoundTask, ExecutorId, Round, TaskId};
 
 use super::*;
 use crate::workload::{ClusterDefaults, Job, Stage, Task};

@@ -1,6 +1,6 @@
 //! The random policy: the reference that every comparison should include.
 
-use policy_plugin_api::prelude::*;
+use policy_host::policy::*;
 
 /// Binds pending tasks in the contract's order, each to an executor with room, drawn with equal chances (of the free
 /// executors, not of the free vcores). Work conserving; the same round gives the same answer.

@@ -22,6 +22,6 @@ pub use fault::FaultPlan;
 use interner::Interner;
 pub(crate) use model::topological;
 pub use model::{DEFAULT_NETWORK_MIB_PER_S, Header, Input, Job, Outage, Stage, Task, Workload};
-pub use policy_plugin_api::assemble::ExecutorSpec;
+pub use policy_host::round::ExecutorSpec;
 pub use ran::Recorded;
 pub use source::{is_seeded, parse_recorded, parse_seeded, parse_source, recording};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::ExecutorSpec;
+use policy_host::round::ExecutorSpec;
 
 /// The network that a workload gets when it names none, in MiB/s.
 pub const DEFAULT_NETWORK_MIB_PER_S: u64 = 1000;

@@ -29,8 +29,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use policy_host::round::key_hash;
 use policy_host::vet::text_of;
-use policy_plugin_api::assemble::key_hash;
 
 use super::{ClusterDefaults, ExecutorSpec, Input, Interner, Job, Place, Stage, Task, Workload, WorkloadError};
 use crate::limits::MAX_DEALT_TENANTS;

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
-use policy_plugin_api::{AvailableTaskSlots, BoundTask, ExecutorId, TaskId};
+use policy_host::round::{AvailableTaskSlots, BoundTask, ExecutorId, Observation, Round, TaskId};
 use policy_sim::{Answer, Binder};
 
 /// An answer of any of these binders.

@@ -49,6 +49,6 @@ fn the_demo_workload_is_the_one_that_was_published() {
     let mut bytes = Vec::new();
     policy_sim::workload::file::to_writer(&mut bytes, &workload).unwrap();
     let text = String::from_utf8(bytes).unwrap();
-    let digest = policy_plugin_api::assemble::key_hash(&text);
+    let digest = policy_host::round::key_hash(&text);
     assert_eq!((workload.task_count(), digest), (3601, 1_508_919_431_669_006_291));
 }

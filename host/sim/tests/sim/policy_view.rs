@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::{Observation, ObservationKind};
+use policy_host::round::{Observation, ObservationKind, Round};
 use policy_sim::Binder;
 use policy_sim::cluster::ClusterOptions;
 use policy_sim::workload::{ClusterDefaults, Input, Job, Stage, Task};

@@ -113,13 +113,13 @@ struct Slow;
 impl policy_sim::Binder for Slow {
     type Answer = crate::binders::Rows;
 
-    async fn bind(&self, round: Arc<policy_plugin_api::assemble::Round>) -> Self::Answer {
+    async fn bind(&self, round: Arc<policy_host::round::Round>) -> Self::Answer {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let rows = crate::binders::first_fit(&round);
         crate::binders::Rows { rows, policy: "slow", fallback: false }
     }
 
-    fn observe(&self, _: Vec<policy_plugin_api::observe::Observation>) {}
+    fn observe(&self, _: Vec<policy_host::round::Observation>) {}
 }
 
 #[tokio::test(start_paused = true)]

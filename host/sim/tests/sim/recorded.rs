@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use policy_host::record::RecordOptions;
+use policy_host::round::{Observation, Round};
 use policy_host::{HostOptions, Plan, PolicyHost};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
 use policy_sim::workload::recorded::{self, Reconstruction};
 use policy_sim::workload::{ClusterDefaults, Workload, parse_source};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
-use policy_plugin_api::abi::foreign::Description;
 
 use crate::artifact::load::Loaded;
 use crate::control::activation::Wanted;
 use crate::control::admit::{self, AdmitError, Origin, Recipe};
 use crate::core::text::chain;
+use crate::foreign::Description;
 use crate::serving::built_in::BuiltIn;
 
 /// An export that does not do well with its default config.

@@ -14,11 +14,12 @@ use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, RootModule};
 use abi_stable::type_layout::{TLField, TLFieldOrFunction, TypeLayout};
 use libloading::Library;
 use policy_plugin_api::abi::manifest::{ROOT_SYMBOL, SCORES_SYMBOL};
-use policy_plugin_api::abi::{ForeignModule, PluginModuleRef, ScoreModuleRef};
+use policy_plugin_api::abi::{PluginModuleRef, ScoreModuleRef};
 
 use super::LoadError;
 use crate::artifact::vet::Vetted;
 use crate::core::text::{self, chain};
+use crate::foreign::ForeignModule;
 
 /// A mapped library that is never unloaded.
 pub(super) type Mapped = ManuallyDrop<Library>;

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
-use policy_plugin_api::abi::foreign::Description;
-use policy_plugin_api::abi::{API_MAJOR, API_MINOR, ForeignModule, PolicyFault};
+use policy_plugin_api::abi::{API_MAJOR, API_MINOR};
 
 use crate::artifact::vet::{Digest, Staged, Vetted};
 use crate::core::limits::MAX_LIBRARIES;
 use crate::core::text::chain;
+use crate::foreign::{Description, ForeignModule, PolicyFault};
 
 /// Why a vetted library could not be loaded.
 #[derive(Debug, thiserror::Error)]

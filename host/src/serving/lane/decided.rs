@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::RunningJobs;
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::{Block, BlockError};
-use policy_plugin_api::limits::LimitsBlock;
+use policy_wire::RunningJobs;
+use policy_wire::assemble::Round;
+use policy_wire::block::{Block, BlockError, BlockRef};
+use policy_wire::limits::LimitsBlock;
 
 use crate::core::guard::Fault;
 use crate::core::text::chain;
@@ -40,9 +39,9 @@ impl Decided {
     ///
     /// # Errors
     /// When nothing was decided, or the limits are of a round of another shape: nothing may be bound then.
-    pub(crate) fn view<'a>(&'a self, round: &'a Round, stages: &'a [RawBlock<'a>]) -> Result<RunningJobs<'a>, Fault> {
+    pub(crate) fn view<'a>(&'a self, round: &'a Round, stages: &'a [BlockRef<'a>]) -> Result<RunningJobs<'a>, Fault> {
         let jobs =
-            RunningJobs::from_blocks(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), stages, None);
+            RunningJobs::from_blocks(BlockRef::new(round.body()), BlockRef::new(round.roster().block()), stages, None);
         let limited = match self {
             Self::Undecided => return Err(Fault::bad_limits("the filters have not decided")),
             Self::Unrestricted => jobs,
@@ -54,7 +53,7 @@ impl Decided {
 
 #[cfg(test)]
 mod tests {
-    use policy_plugin_api::canned;
+    use policy_wire::canned;
 
     use super::*;
 

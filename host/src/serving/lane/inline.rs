@@ -6,9 +6,8 @@ use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use policy_plugin_api::abi::Proposal;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
+use policy_wire::assemble::Round;
+use policy_wire::block::Block;
 use tokio::sync::oneshot;
 
 use super::station::{Caller, Station, returned_after_all};
@@ -16,6 +15,7 @@ use super::turns::{self, Kind, Place, Turns};
 use super::{Batch, Handed, LimitsCell, NoState, Nudge, Pipeline, Ran};
 use crate::core::guard::{Fault, Guard};
 use crate::core::threads;
+use crate::foreign::Proposal;
 
 /// Somebody who waits for a turn.
 pub(super) enum Waiter {

@@ -13,19 +13,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use policy_plugin_api::PolicyState;
-use policy_plugin_api::abi::{PolicyFault, Proposal};
-use policy_plugin_api::assemble::Round;
+use policy_wire::assemble::Round;
+
+use crate::foreign::{PolicyFault, Proposal};
 
 pub(crate) use decided::Decided;
 pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, ScoreInstance, Scored};
 pub(crate) use station::{Nudge, stuck_threads};
 pub(crate) use turns::News;
 
+use inline::Inline;
+use thread::Runner;
+
 use crate::control::activation::LaneKind;
 use crate::core::feedback::Batch;
 use crate::core::guard::{Fault, Guard};
-use inline::Inline;
-use thread::Runner;
 
 /// What the filters of a round decided, once they have.
 pub(crate) type LimitsCell = OnceLock<Decided>;

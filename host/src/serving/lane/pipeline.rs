@@ -9,15 +9,17 @@ use std::task::Poll;
 
 use policy_kit::Composite;
 use policy_kit::composite::ScoreFault;
-use policy_plugin_api::abi::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal, RawBlock, RawRound};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
-use policy_plugin_api::observe::Observations;
-use policy_plugin_api::{AvailableTaskSlots, Candidates, DistributionPolicy, PolicyError, PolicyState, RunningJobs};
+use policy_plugin_api::abi::RawRound;
+use policy_plugin_api::{Candidates, DistributionPolicy, PolicyError, PolicyState};
+use policy_wire::assemble::Round;
+use policy_wire::block::{Block, BlockRef};
+use policy_wire::observe::Observations;
+use policy_wire::{AvailableTaskSlots, RunningJobs};
 
 use super::{Decided, LimitsCell};
 use crate::core::guard::Fault;
 use crate::core::text::chain;
+use crate::foreign::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 
 /// A policy: linked in, or in a plugin.
 pub(crate) enum PolicyInstance {
@@ -108,7 +110,7 @@ impl Pipeline {
         limits: &LimitsCell,
     ) -> Result<Proposal, Fault> {
         if let Some(block) = observations {
-            self.observe(RawBlock::new(block))?;
+            self.observe(BlockRef::new(block))?;
         }
         self.decide_and_bind(round, &Decided::Unrestricted, limits).await
     }
@@ -130,9 +132,9 @@ impl Pipeline {
         view.available_slots(&mut slots);
         let decided = self.filter(round, &stages, &view, &slots, given)?;
         let decided = limits.get_or_init(|| decided);
-        let raw_limits = decided.block().map(RawBlock::new);
+        let raw_limits = decided.block().map(BlockRef::new);
         let raw =
-            RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), &stages, raw_limits);
+            RawRound::new(BlockRef::new(round.body()), BlockRef::new(round.roster().block()), &stages, raw_limits);
         let answer = match self.policy() {
             PolicyInstance::Loaded(policy) => {
                 policy.bind(raw, &mut slots).await.map_err(|fault| Fault::of_policy(&fault))
@@ -148,7 +150,7 @@ impl Pipeline {
     }
 
     /// Delivers observations, where somebody learns from them.
-    pub(crate) fn observe(&self, batch: RawBlock<'_>) -> Result<(), Fault> {
+    pub(crate) fn observe(&self, batch: BlockRef<'_>) -> Result<(), Fault> {
         if !self.observes {
             return Ok(());
         }
@@ -171,13 +173,13 @@ impl Pipeline {
     fn filter(
         &self,
         round: &Round,
-        stages: &[RawBlock<'_>],
+        stages: &[BlockRef<'_>],
         view: &RunningJobs<'_>,
         slots: &[AvailableTaskSlots],
         given: &Decided,
     ) -> Result<Decided, Fault> {
         let shape = (view.stage_count(), view.executors().len());
-        let raw = RawRound::new(RawBlock::new(round.body()), RawBlock::new(round.roster().block()), stages, None);
+        let raw = RawRound::new(BlockRef::new(round.body()), BlockRef::new(round.roster().block()), stages, None);
         let mut decided = given.clone();
         for f in &self.filters {
             let own = f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?;
@@ -235,7 +237,7 @@ fn catch<T>(call: impl FnOnce() -> T) -> Result<T, PolicyFault> {
 
 /// Polls a linked policy with its panics caught, as the export macro does for a loaded one.
 async fn guarded(
-    call: impl Future<Output = policy_plugin_api::Result<Vec<policy_plugin_api::BoundTask>>>,
+    call: impl Future<Output = policy_plugin_api::Result<Vec<policy_wire::BoundTask>>>,
 ) -> Result<Proposal, PolicyFault> {
     let mut call = std::pin::pin!(call);
     poll_fn(|cx| match catch(|| call.as_mut().poll(cx)) {

@@ -12,9 +12,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use policy_plugin_api::PolicyState;
-use policy_plugin_api::abi::{PolicyFault, Proposal};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::block::Block;
+use policy_wire::assemble::Round;
+use policy_wire::block::Block;
 use tokio::sync::oneshot::{self, error::TryRecvError as NoAnswer};
 
 use super::station::{Caller, Station, returned_after_all};
@@ -23,6 +22,7 @@ use super::{Batch, Handed, LimitsCell, NoState, Nudge, Pipeline, Ran};
 use crate::core::guard::{Fault, Guard};
 use crate::core::limits::{LOOK_FOR_ANSWER, LOOK_FOR_ROUND, LOOKS_FOR_ROUND, PICKUP_GRACE};
 use crate::core::threads;
+use crate::foreign::{PolicyFault, Proposal};
 
 type Answer = Result<Proposal, Fault>;
 type Exported = Result<Option<PolicyState>, PolicyFault>;

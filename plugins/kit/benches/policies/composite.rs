@@ -65,7 +65,7 @@ fn local_bytes(jobs: &RunningJobs<'_>, candidates: &Candidates<'_>, scores: &mut
 }
 
 /// The weighted scores of an answer, added up task by task as the executors fill.
-fn worth(round: &policy_plugin_api::assemble::Round, answer: &[BoundTask]) -> f64 {
+fn worth(round: &policy_wire::assemble::Round, answer: &[BoundTask]) -> f64 {
     let stages = round.stage_refs();
     let jobs = round.view(&stages);
     let mut free = jobs.executors().free_vcores().to_vec();

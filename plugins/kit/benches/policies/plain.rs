@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use policy_kit::{Bias, RoundRobin};
-use policy_plugin_api::assemble::Round;
 use policy_plugin_api::{AvailableTaskSlots, BoundTask, DistributionPolicy, RunningJobs, TaskId};
+use policy_wire::assemble::Round;
 
 use crate::paired::compare_least;
 use crate::sections::goal;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::{
+use policy_plugin_api::{AvailableTaskSlots, BoundTask, DistributionPolicy, ExecutorUid, TenantId};
+use policy_wire::assemble::{
     Clock, ExecutorSpec, JobRow, Roster, Round, RoundBuilder, StageRow, StageTasks, TaskSpec, UidTable,
 };
-use policy_plugin_api::{AvailableTaskSlots, BoundTask, DistributionPolicy, ExecutorUid, TenantId};
 
 /// What tasks and executors are like. Tasks take one vcore, and no memory unless said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use policy_plugin_api::assemble::key_hash;
+use policy_plugin_api::key_hash;
 use policy_plugin_api::prelude::*;
 
 /// The version of the exported state: rows of 24 bytes, little endian: hash of the job's name (XXH3-64), number of the

@@ -6,8 +6,6 @@
 
 use policy_plugin_api::prelude::*;
 
-use super::seats::Seats;
-
 /// Tasks over which the vcores of a task are averaged.
 const AVERAGED_TASKS: f32 = 1_000.0;
 
@@ -63,13 +61,19 @@ impl InFlight {
         Some((report.load + report.since).max(0.0))
     }
 
-    /// Counts what a round has bound.
-    pub(super) fn bound(&mut self, jobs: &RunningJobs<'_>, slots: &[AvailableTaskSlots], seats: &Seats, tasks: usize) {
+    /// Counts what a round has bound: `taken` vcores off each of its slots, by `tasks` tasks.
+    pub(super) fn bound(
+        &mut self,
+        jobs: &RunningJobs<'_>,
+        slots: &[AvailableTaskSlots],
+        taken: impl Iterator<Item = u32>,
+        tasks: usize,
+    ) {
         if !self.is_reported || tasks == 0 {
             return;
         }
         let (uids, mut vcores) = (jobs.executors().uids(), 0.0);
-        for (slot, taken) in slots.iter().zip(seats.taken(slots)) {
+        for (slot, taken) in slots.iter().zip(taken) {
             let uid = uids.get(slot.executor.index()).map_or(usize::MAX, |&uid| uid as usize);
             if let Some(report) = self.executors.get_mut(uid) {
                 report.since += taken as f32;

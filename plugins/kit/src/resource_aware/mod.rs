@@ -135,7 +135,7 @@ impl DistributionPolicy for ResourceAware {
             }
             at_work.bind(&stage, &mut gate, &mut answer);
         }
-        in_flight.bound(running_jobs, slots, seats, answer.len());
+        in_flight.bound(running_jobs, slots, seats.taken(slots), answer.len());
         Ok(answer)
     }
 

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::assemble::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
 use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
+use policy_wire::assemble::{Clock, ExecutorSpec, JobRow, Roster, RoundBuilder, StageRow, StageTasks, UidTable};
+use policy_wire::block::BlockRef;
 
 /// The mean service time, in microseconds.
 const SERVICE_US: f64 = 1_000_000.0;
@@ -49,7 +49,7 @@ impl Random {
 pub(crate) fn tell(policy: &impl DistributionPolicy, batch: &[Observation]) {
     if !batch.is_empty() {
         let block = observe::encode(batch);
-        policy.observe(&Observations::from_block(RawBlock::new(&block)).expect("a batch"));
+        policy.observe(&Observations::from_block(BlockRef::new(&block)).expect("a batch"));
     }
 }
 

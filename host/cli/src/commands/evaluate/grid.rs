@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use policy_host::round::{Observation, Round};
 use policy_host::{Plan, PolicyHost};
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::observe::Observation;
 use policy_sim::Binder;
 use policy_sim::cluster::Series;
 use policy_sim::cluster::{Cluster, ClusterOptions};

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use policy_host::placement::input_bytes;
 use policy_host::record::RecordedGeneration;
-use policy_plugin_api::assemble::Round;
-use policy_plugin_api::{BoundTask, RunningJobs};
+use policy_host::round::{BoundTask, Round, RunningJobs};
 use serde_json::{Value, json};
 
 /// One side of a comparison, added up over rounds.

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use policy_host::record::{Entry, Reader, RecordedGeneration, RecordedRound};
+use policy_host::round::{BlockRef, Observations};
 use policy_host::{HostOptions, LaneKind, PolicyHost};
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::observe::Observations;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Differing, FaultPair, Tally, sorted};
@@ -232,7 +231,7 @@ impl<'a> Player<'a> {
         let place = self.host(role, stage).await?;
         let (_, host, generation) = &stage.hosts[place];
         if let Some(batch) = &recorded.observations
-            && let Ok(batch) = Observations::from_block(RawBlock::new(batch))
+            && let Ok(batch) = Observations::from_block(BlockRef::new(batch))
         {
             host.observe(batch.iter().collect());
         }
@@ -256,14 +255,14 @@ impl<'a> Player<'a> {
     fn compare(
         &self,
         recorded: &RecordedRound,
-        now: &[policy_plugin_api::BoundTask],
+        now: &[policy_host::round::BoundTask],
         same: bool,
         fault: Option<(String, String)>,
         played: &mut Played,
     ) {
         let then = sorted(&recorded.rows);
         let (show, differences) = (self.show, &mut played.differences);
-        let list = |jobs: &policy_plugin_api::RunningJobs<'_>, from, to| {
+        let list = |jobs: &policy_host::round::RunningJobs<'_>, from, to| {
             if differences.len() < show {
                 differences.extend(Differing::new(jobs, from, to));
             }

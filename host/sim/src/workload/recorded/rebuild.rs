@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::ExecutorSpec;
-use policy_plugin_api::block::BlockView;
-use policy_plugin_api::columns::stage as column;
+use policy_host::round::ExecutorSpec;
+use policy_wire::block::BlockView;
+use policy_wire::columns::stage as column;
 
 use super::super::{Header, Input, Interner, Job, Outage, Stage, Task, Workload};
 use super::reconstruction::Reconstruction;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use policy_host::record::RecordedRound;
-use policy_plugin_api::RunningJobs;
-use policy_plugin_api::abi::RawBlock;
-use policy_plugin_api::assemble::{ExecutorSpec, Roster, StageTasks};
-use policy_plugin_api::block::{Block, BlockKind, BlockView};
-use policy_plugin_api::columns::stage as column;
-use policy_plugin_api::observe::{Observation, ObservationKind, Observations};
+use policy_host::round::{
+    Block, BlockKind, BlockRef, ExecutorSpec, Observation, ObservationKind, Observations, Roster, RunningJobs,
+    StageTasks,
+};
+use policy_wire::block::BlockView;
+use policy_wire::columns::stage as column;
 
 use crate::limits::MAX_TASKS;
 
@@ -162,7 +162,7 @@ impl Seen {
         }
     }
 
-    fn jobs(&mut self, view: &RunningJobs<'_>, round: &policy_plugin_api::assemble::Round, start: bool) {
+    fn jobs(&mut self, view: &RunningJobs<'_>, round: &policy_host::round::Round, start: bool) {
         for job in view.jobs() {
             let seen = self.jobs.entry(job.key()).or_insert_with(|| SeenJob {
                 id: job.name().to_owned(),
@@ -194,7 +194,7 @@ impl Seen {
     }
 
     pub(super) fn observed(&mut self, batch: &Block) {
-        let Ok(batch) = Observations::from_block(RawBlock::new(batch)) else { return };
+        let Ok(batch) = Observations::from_block(BlockRef::new(batch)) else { return };
         batch.iter().for_each(|happening| self.happened(&happening));
     }
 

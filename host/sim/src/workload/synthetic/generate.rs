@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy_plugin_api::assemble::key_hash;
+use policy_host::round::key_hash;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Zipf};

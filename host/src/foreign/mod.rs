@@ -1,4 +1,8 @@
-//! The host's side: loaded policies as safe Rust. Nothing here opens a library; the host's `load/dl.rs` does.
+//! What calls into a plugin: loaded policies, filters and scores as safe Rust. Nothing here opens a library;
+//! `artifact/load/dl.rs` does.
+
+mod log;
+pub(crate) mod shown;
 
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -6,17 +10,16 @@ use std::future::Future;
 use abi_stable::std_types::{RSlice, RSliceMut, RStr, RVec};
 use serde::Deserialize;
 
-use super::log;
-use super::raw::{
-    FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawBlock, RawCandidates, RawFault, RawRound, RawState, ScoreBox,
+use policy_plugin_api::abi::raw::{
+    FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawCandidates, RawFault, RawRound, RawState, ScoreBox,
     ScoreModuleRef, fault,
 };
-use super::text::{shown, shown_within};
-use crate::binding::BoundTask;
-use crate::limits::LimitsBlock;
-use crate::policy::PolicyState;
-use crate::round::AvailableTaskSlots;
-use crate::score::Candidates;
+use policy_plugin_api::{Candidates, PolicyState};
+use policy_wire::block::BlockRef;
+use policy_wire::limits::LimitsBlock;
+use policy_wire::{AvailableTaskSlots, BoundTask};
+
+use shown::{shown, shown_within};
 
 /// Why a plugin gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,8 +217,8 @@ impl ForeignPolicy {
     ///
     /// # Errors
     /// When the plugin panics.
-    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
     }
 
     /// Asks for the state to hand over.
@@ -279,8 +282,8 @@ impl ForeignFilter {
     ///
     /// # Errors
     /// When the plugin panics.
-    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
     }
 
     /// Drops the filter.
@@ -327,8 +330,8 @@ impl ForeignScore {
     ///
     /// # Errors
     /// When the plugin panics.
-    pub fn observe(&self, batch: RawBlock<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch).into_result().map_err(PolicyFault::from)
+    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
+        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
     }
 
     /// Drops the score.

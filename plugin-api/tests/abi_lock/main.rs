@@ -3,15 +3,17 @@
 //! `UPDATE_ABI_LOCK=1 cargo test -p policy-plugin-api --test abi_lock`.
 #![cfg(all(target_pointer_width = "64", target_endian = "little"))]
 
+mod layout;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use policy_plugin_api::ExecutorUid;
 use policy_plugin_api::abi::manifest::{MANIFEST_SYMBOL, Manifest, ROOT_SYMBOL, SCORES_SYMBOL};
 use policy_plugin_api::abi::raw::fault;
-use policy_plugin_api::abi::{API_MAJOR, API_MINOR, layout};
-use policy_plugin_api::block::{BlockKind, BlockView, BlockWriter};
+use policy_plugin_api::abi::{API_MAJOR, API_MINOR};
 use policy_plugin_api::observe::{self, Observation, ObservationKind};
+use policy_wire::block::{BlockKind, BlockView, BlockWriter};
 use sha2::{Digest, Sha256};
 
 fn in_package(file: &str) -> PathBuf {
@@ -48,7 +50,7 @@ fn crossing() -> String {
     text += "\nColumns\n";
     columns(&mut text);
     text += "\nTypes\n\n";
-    text + &layout()
+    text + &layout::layout()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -104,7 +106,7 @@ fn put_words(text: &mut String, words: &[u64]) {
 /// The column numbers, out of their source: no list to forget one in. The sizes of directories may grow.
 fn columns(text: &mut String) {
     let mut block = "";
-    for line in include_str!("../src/columns.rs").lines().map(str::trim) {
+    for line in include_str!("../../wire/src/columns.rs").lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("pub mod ") {
             block = name.trim_end_matches(" {");
         } else if let Some((name, number)) = line.strip_prefix("pub const ").and_then(|l| l.split_once(": u16 = "))

@@ -12,4 +12,4 @@ mod stage;
 pub use executors::ExecutorRows;
 pub use roster::{ExecutorSpec, Roster, UidTable};
 pub use round::{Clock, JobRow, Round, RoundBuilder, StageRefs, StageRow};
-pub use stage::{StageTasks, TaskSpec, key_hash};
+pub use stage::{StageTasks, TaskSpec};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{ExecutorRows, Roster, StageTasks};
-use crate::abi::RawBlock;
-use crate::block::{Block, BlockKind, BlockWriter};
+use crate::block::{Block, BlockKind, BlockRef, BlockWriter};
 use crate::columns::round;
 use crate::ids::{StageId, TenantId};
 use crate::round::RunningJobs;
@@ -337,7 +336,7 @@ pub struct Round {
 }
 
 /// The stage blocks of a round as references: what a view borrows.
-pub type StageRefs<'a> = SmallVec<[RawBlock<'a>; 8]>;
+pub type StageRefs<'a> = SmallVec<[BlockRef<'a>; 8]>;
 
 impl Round {
     pub(super) fn new(roster: Arc<Roster>, body: Block, stages: Vec<Arc<StageTasks>>, clock: Clock) -> Self {
@@ -384,7 +383,7 @@ impl Round {
     /// References to the stage blocks, for [`Round::view`].
     #[must_use]
     pub fn stage_refs(&self) -> StageRefs<'_> {
-        self.stages.iter().map(|s| RawBlock::new(s.block())).collect()
+        self.stages.iter().map(|s| BlockRef::new(s.block())).collect()
     }
 
     /// The round as a policy sees it, without limits.
@@ -393,7 +392,7 @@ impl Round {
     /// If `stages` is not what [`Round::stage_refs`] of this round returned.
     #[must_use]
     pub fn view<'a>(&'a self, stages: &'a StageRefs<'_>) -> RunningJobs<'a> {
-        RunningJobs::from_blocks(RawBlock::new(&self.body), RawBlock::new(self.roster.block()), stages, None)
+        RunningJobs::from_blocks(BlockRef::new(&self.body), BlockRef::new(self.roster.block()), stages, None)
             .expect("a round built here is well formed")
     }
 }

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use super::{Clock, Roster, Round, StageTasks};
-use crate::abi::RawBlock;
-use crate::block::{Block, BlockError, BlockKind, BlockView};
+use crate::block::{Block, BlockError, BlockKind, BlockRef, BlockView};
 use crate::columns::{roster, round, stage};
 use crate::ids::ExecutorUid;
 use crate::round::RunningJobs;
@@ -103,7 +102,7 @@ impl Round {
         let this = Self::new(roster, body, stages, clock);
         {
             let refs = this.stage_refs();
-            RunningJobs::from_blocks(RawBlock::new(this.body()), RawBlock::new(this.roster().block()), &refs, None)?;
+            RunningJobs::from_blocks(BlockRef::new(this.body()), BlockRef::new(this.roster().block()), &refs, None)?;
         }
         Ok(Arc::new(this))
     }

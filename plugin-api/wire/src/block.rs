@@ -117,6 +117,40 @@ impl Block {
     }
 }
 
+/// A reference to a block, or to words that are meant to be one: whoever reads them checks them.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct BlockRef<'a>(&'a [u64]);
+
+impl<'a> BlockRef<'a> {
+    /// Refers to a block.
+    #[inline]
+    #[must_use]
+    pub fn new(block: &'a Block) -> Self {
+        Self(block.words())
+    }
+
+    /// Refers to words that came from elsewhere.
+    #[inline]
+    #[must_use]
+    pub const fn from_words(words: &'a [u64]) -> Self {
+        Self(words)
+    }
+
+    /// The words.
+    #[inline]
+    #[must_use]
+    pub const fn words(self) -> &'a [u64] {
+        self.0
+    }
+}
+
+impl<'a> From<&'a Block> for BlockRef<'a> {
+    fn from(block: &'a Block) -> Self {
+        Self::new(block)
+    }
+}
+
 /// Writes one block, column by column.
 #[derive(Debug)]
 pub struct BlockWriter {

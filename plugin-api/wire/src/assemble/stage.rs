@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::block::{Block, BlockKind, BlockWriter};
 use crate::columns::stage;
 use crate::ids::ExecutorUid;
+use crate::key_hash;
 
 /// One task, as its stage is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,12 +102,6 @@ impl StageTasks {
     pub fn block(&self) -> &Block {
         &self.block
     }
-}
-
-/// The fixed hash of a task's key: XXH3-64 with seed 0.
-#[must_use]
-pub fn key_hash(key: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
 }
 
 /// Writes a per-task column: nothing when all are the default, one row when all are equal.

@@ -68,7 +68,7 @@ impl Cluster {
     }
 
     fn job_of(mut self, id: &str, tenant: TenantId, priority: i32) -> Self {
-        let key = crate::assemble::key_hash(id);
+        let key = crate::key_hash(id);
         self.builder.job(JobRow { key, id, tenant, priority, submit_us: 1_000, vcores_in_use: 0 });
         self
     }
@@ -218,9 +218,9 @@ mod tests {
             let jobs = round.view(&stages);
             if let Some(limits) = limits {
                 let block = limits.encode();
-                let raw = crate::abi::RawBlock::new(&block);
-                let body = crate::abi::RawBlock::new(round.body());
-                let roster = crate::abi::RawBlock::new(round.roster().block());
+                let raw = crate::block::BlockRef::new(&block);
+                let body = crate::block::BlockRef::new(round.body());
+                let roster = crate::block::BlockRef::new(round.roster().block());
                 crate::round::RunningJobs::from_blocks(body, roster, &stages, Some(raw)).unwrap();
             }
             assert_eq!(jobs.pending_tasks() > 0, *name != "empty");

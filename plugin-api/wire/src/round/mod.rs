@@ -19,8 +19,7 @@ pub use stages::Stage;
 pub(crate) use stages::StageColumns;
 pub use tasks::Task;
 
-use crate::abi::RawBlock;
-use crate::block::{BlockError, BlockKind, BlockView};
+use crate::block::{BlockError, BlockKind, BlockRef, BlockView};
 use crate::columns::{limits, round};
 use crate::ids::{ExecutorId, JobId, StageId, TaskId, TenantId};
 use crate::limits::LimitsView;
@@ -34,7 +33,7 @@ pub struct RunningJobs<'a> {
     round: BlockView<'a>,
     roster: BlockView<'a>,
     limits: LimitsView<'a>,
-    stages: &'a [RawBlock<'a>],
+    stages: &'a [BlockRef<'a>],
 }
 
 impl<'a> RunningJobs<'a> {
@@ -43,10 +42,10 @@ impl<'a> RunningJobs<'a> {
     /// # Errors
     /// When a block is not of its kind, or the round does not fit its roster or its stage blocks.
     pub fn from_blocks(
-        round: RawBlock<'a>,
-        roster: RawBlock<'a>,
-        stages: &'a [RawBlock<'a>],
-        limits: Option<RawBlock<'a>>,
+        round: BlockRef<'a>,
+        roster: BlockRef<'a>,
+        stages: &'a [BlockRef<'a>],
+        limits: Option<BlockRef<'a>>,
     ) -> Result<Self, BlockError> {
         let round = BlockView::parse(round.words(), BlockKind::Round)?;
         let roster = BlockView::parse(roster.words(), BlockKind::Roster)?;

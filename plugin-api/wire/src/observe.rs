@@ -1,7 +1,6 @@
 //! What happened to earlier bindings: the feedback that adaptive policies live on.
 
-use crate::abi::RawBlock;
-use crate::block::{Block, BlockError, BlockKind, BlockView, BlockWriter};
+use crate::block::{Block, BlockError, BlockKind, BlockRef, BlockView, BlockWriter};
 use crate::columns::observations as col;
 use crate::ids::ExecutorUid;
 
@@ -102,8 +101,8 @@ impl<'a> Observations<'a> {
     ///
     /// # Errors
     /// When the block is not one of observations.
-    pub fn from_block(block: RawBlock<'a>) -> Result<Self, BlockError> {
-        Ok(Self { block: BlockView::parse(block.words(), BlockKind::Observations)? })
+    pub fn from_block(block: impl Into<BlockRef<'a>>) -> Result<Self, BlockError> {
+        Ok(Self { block: BlockView::parse(block.into().words(), BlockKind::Observations)? })
     }
 
     /// The number of happenings.
@@ -165,7 +164,7 @@ mod tests {
         (finished.job_key, finished.stage_number, finished.task, finished.duration_us) = (9, 1, 4, 1_000);
         let batch = [Observation::new(ObservationKind::ExecutorLost, ExecutorUid(1), 70), finished];
         let block = encode(&batch);
-        let read = Observations::from_block(RawBlock::new(&block)).unwrap();
+        let read = Observations::from_block(&block).unwrap();
         assert_eq!(read.iter().collect::<Vec<_>>(), batch);
     }
 }

@@ -11,12 +11,12 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::utypeid::UTypeId;
 use abi_stable::type_layout::{TLData, TLFields, TLFunction, TypeLayout};
 
-use super::{PluginModuleRef, ScoreModuleRef};
+use policy_plugin_api::abi::{PluginModuleRef, ScoreModuleRef};
 
 /// The layout of every type that can be reached from the root modules. The same in every build profile and checkout; for
 /// one pointer width.
 #[must_use]
-pub fn layout() -> String {
+pub(crate) fn layout() -> String {
     let (mut types, mut seen) = (Vec::new(), HashSet::new());
     collect(<PluginModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
     collect(<ScoreModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
