@@ -4,5 +4,6 @@ pub mod event;
 pub(crate) mod feedback;
 pub(crate) mod guard;
 pub mod limits;
+pub(crate) mod shown;
 pub mod text;
 pub(crate) mod threads;

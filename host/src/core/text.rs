@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::path::Path;
 
-pub use crate::foreign::shown::{MAX_TEXT_BYTES, is_unsafe, json, shown, shown_within};
+pub use super::shown::{MAX_TEXT_BYTES, is_unsafe, json, shown, shown_within};
 
 /// Errors behind an error that are printed at most: a chain may be a circle.
 const MAX_CAUSES: usize = 16;

@@ -15,7 +15,7 @@ use tracing::{Event, Level, Metadata};
 use tracing_core::field::{FieldSet, Value};
 use tracing_core::{Kind, callsite::Callsite, identify_callsite, subscriber::Interest};
 
-use super::shown::{shown, shown_within};
+use crate::core::text::{shown, shown_within};
 
 /// At most this many places in plugins get a callsite of their own in the host; events of further ones are emitted at a
 /// common callsite. Callsites live as long as the process, as those of the host's own code do.

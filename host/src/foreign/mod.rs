@@ -2,7 +2,6 @@
 //! `artifact/load/dl.rs` does.
 
 mod log;
-pub(crate) mod shown;
 
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -19,7 +18,7 @@ use policy_wire::block::BlockRef;
 use policy_wire::limits::LimitsBlock;
 use policy_wire::{AvailableTaskSlots, BoundTask};
 
-use shown::{shown, shown_within};
+use crate::core::text::{chain, shown, shown_within};
 
 /// Why a plugin gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,7 +152,7 @@ impl ForeignModule {
             return Err(PolicyFault::Protocol(message));
         }
         let mut descriptions: Vec<Description> =
-            serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(shown(format!("descriptions: {e}"))))?;
+            serde_json::from_str(&text).map_err(|e| PolicyFault::Protocol(format!("descriptions: {}", chain(&e))))?;
         for description in &mut descriptions {
             // The name is checked by whoever takes it up; these are only ever shown.
             description.kind = shown_within(&description.kind, MAX_WORD_BYTES);
@@ -275,7 +274,7 @@ impl ForeignFilter {
             return Ok(None);
         }
         let limits = LimitsBlock::from_words(&words, stages, executors);
-        limits.map(Some).map_err(|e| PolicyFault::Protocol(format!("limits: {e}")))
+        limits.map(Some).map_err(|e| PolicyFault::Protocol(format!("limits: {}", chain(&e))))
     }
 
     /// Delivers observations.
