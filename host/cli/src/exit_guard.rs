@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-/// The command is at work: nobody may end the process.
+/// The command is at work: an end of the process now is an error.
 const AT_WORK: i32 = -1;
 /// The command never began, or unwinds from a panic of its own: any end is as it should be.
 const UNGUARDED: i32 = -2;
@@ -57,7 +57,7 @@ extern "C" fn at_exit() {
     let code = match STATE.load(Ordering::Acquire) {
         UNGUARDED | 0 => return,
         AT_WORK => {
-            tell();
+            complain();
             1
         }
         code => code,
@@ -68,7 +68,7 @@ extern "C" fn at_exit() {
 
 /// Says what happened, without any lock that a thread may hold in the middle of its work.
 #[cfg(unix)]
-fn tell() {
+fn complain() {
     let libraries = policy_host::load::try_mapped_files().unwrap_or_default();
     let libraries = if libraries.is_empty() { String::from("none") } else { libraries.join(", ") };
     let text = format!(
@@ -82,7 +82,7 @@ fn tell() {
 
 #[cfg(target_os = "linux")]
 fn thread_name() -> String {
-    // Asked of the system: the thread's own record in Rust is gone by now.
+    // From the system: the thread's own record in Rust is dropped by now.
     rustix::thread::name().map_or_else(|_| "?".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

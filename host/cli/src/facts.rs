@@ -87,7 +87,7 @@ fn write(text: String) {
 
 fn lost(facts: &mut Facts, error: &dyn std::error::Error) {
     *facts = Facts::Lost;
-    Failure::because("output-lost", "standard output cannot be written", error).tell();
+    Failure::because("output-lost", "standard output cannot be written", error).print();
 }
 
 /// Where a file that the operator names really is: `/dev/stdout` is the facts' own descriptor, since file descriptor 1

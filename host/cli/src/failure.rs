@@ -1,4 +1,4 @@
-//! How a command fails: a stable code and a sentence, or what wrong usage it is.
+//! How a command fails: a stable code and a sentence, or wrong usage.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ pub(crate) const FAILED: u8 = 1;
 /// Longest sentence that is printed, in bytes: a message of the host with what the command has to add.
 const MAX_SENTENCE_BYTES: usize = 16 * 1024;
 
-/// A refusal or failure, as it is told on standard error.
+/// A refusal or failure, as it is printed on standard error.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: String,
@@ -29,7 +29,7 @@ enum Kind {
     /// Wrong usage that only all options together show.
     Usage,
     /// Printed already.
-    Told,
+    Printed,
 }
 
 impl Failure {
@@ -61,8 +61,8 @@ impl Failure {
     }
 
     /// Everything has been said on standard output or error.
-    pub(crate) fn told() -> Self {
-        Self { kind: Kind::Told, ..Self::new("", "") }
+    pub(crate) fn printed() -> Self {
+        Self { kind: Kind::Printed, ..Self::new("", "") }
     }
 
     /// Adds a sentence: what was done about it.
@@ -84,11 +84,11 @@ impl Failure {
         &self.message
     }
 
-    /// Tells it on standard error. Whatever a message brings along, it stays on its line.
-    pub(crate) fn tell(&self) {
+    /// Prints it on standard error. Line breaks in a message are escaped.
+    pub(crate) fn print(&self) {
         let first = shown_within(&self.message, MAX_SENTENCE_BYTES);
         match self.kind {
-            Kind::Told => return,
+            Kind::Printed => return,
             Kind::Usage => complain(&format!("error: {first}")),
             Kind::Failed => complain(&format!("error[{}]: {first}", shown(&self.code))),
         }

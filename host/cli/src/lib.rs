@@ -70,12 +70,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return tell_usage(told),
+        Err(usage) => return print_usage(usage),
     };
     let quiet = !matches!(cli.command, Command::Run(_));
     logs::to_stderr(cli.log.as_deref(), quiet);
     if let Command::Judge { file } = &cli.command {
-        // Its parent reads what it prints, and takes its end for what it is.
+        // The parent reads what this process prints, and judges how it ends.
         policy_host::judge::child_main(file);
         return ExitCode::SUCCESS;
     }
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
         Ok(()) if facts::are_lost() => FAILED,
         Ok(()) => 0,
         Err(failure) => {
-            failure.tell();
+            failure.print();
             failure.exit_code()
         }
     };
@@ -113,22 +113,22 @@ impl Command {
 }
 
 /// Prints help, the version, or what is wrong with the command line.
-fn tell_usage(mut told: clap::Error) -> ExitCode {
-    if told.use_stderr() {
-        escape_arguments(&mut told);
-        // Why a value does not do is text of its own, with the value in it.
-        let reason = std::error::Error::source(&told).map(ToString::to_string).unwrap_or_default();
+fn print_usage(mut usage: clap::Error) -> ExitCode {
+    if usage.use_stderr() {
+        escape_arguments(&mut usage);
+        // The reason why a value is refused is text of its own, with the value in it.
+        let reason = std::error::Error::source(&usage).map(ToString::to_string).unwrap_or_default();
         if reason.contains(is_unsafe) {
-            let argument = told.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+            let argument = usage.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
             complain(&format!("error: invalid value for '{argument}': {}", shown(reason)));
         } else {
-            let _ = told.print();
+            let _ = usage.print();
         }
         return ExitCode::from(2);
     }
-    match told.print().and_then(|()| std::io::stdout().flush()) {
+    match usage.print().and_then(|()| std::io::stdout().flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Failure::because("output-lost", "standard output cannot be written", &e).tell();
+            Failure::because("output-lost", "standard output cannot be written", &e).print();
             ExitCode::from(FAILED)
         }
         _ => ExitCode::SUCCESS,
@@ -136,14 +136,15 @@ fn tell_usage(mut told: clap::Error) -> ExitCode {
 }
 
 /// An argument may be the name of a file, which may hold anything.
-fn escape_arguments(told: &mut clap::Error) {
-    let context: Vec<(ContextKind, ContextValue)> = told.context().map(|(kind, value)| (kind, value.clone())).collect();
+fn escape_arguments(usage: &mut clap::Error) {
+    let context: Vec<(ContextKind, ContextValue)> =
+        usage.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in context {
         let escaped = match value {
             ContextValue::String(text) => ContextValue::String(shown(text)),
             ContextValue::Strings(texts) => ContextValue::Strings(texts.into_iter().map(shown).collect()),
             _ => continue,
         };
-        told.insert(kind, escaped);
+        usage.insert(kind, escaped);
     }
 }

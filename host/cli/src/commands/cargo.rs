@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// How much cargo says of what it does, on standard error. What the compiler has to say goes there in any case.
+/// How much cargo prints on standard error. The compiler's diagnostics are always printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Talk {
+pub(crate) enum Verbosity {
     /// Each package that it compiles: for builds that take minutes.
     Progress,
     /// Nothing.
@@ -21,13 +21,13 @@ pub(crate) enum Talk {
 pub(crate) fn build(
     directory: &Path,
     arguments: &[&str],
-    talk: Talk,
+    verbosity: Verbosity,
     wanted: impl Fn(&Path) -> bool,
 ) -> Result<Vec<PathBuf>, Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(directory).args(["build", "--message-format=json-render-diagnostics"]);
-    if talk == Talk::Quiet {
+    if verbosity == Verbosity::Quiet {
         command.arg("--quiet");
     }
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());

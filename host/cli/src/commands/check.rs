@@ -69,13 +69,13 @@ impl Check {
                 }
             }
             if !verdict.ok {
-                Failure::new(&verdict.code, &verdict.message).tell();
+                Failure::new(&verdict.code, &verdict.message).print();
             }
             verdicts.push(verdict);
         }
         if self.json {
             print_json(&verdicts);
         }
-        if verdicts.iter().all(|v| v.ok) { Ok(()) } else { Err(Failure::told()) }
+        if verdicts.iter().all(|v| v.ok) { Ok(()) } else { Err(Failure::printed()) }
     }
 }

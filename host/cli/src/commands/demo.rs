@@ -13,7 +13,7 @@ use policy_sim::real_time::RealTimeOptions;
 use policy_sim::workload::{ClusterDefaults, parse_source};
 use std::sync::Arc;
 
-use super::placement::{Placement, picture};
+use super::placement::{Placement, bars};
 use super::progress::line;
 use super::run::{Job, report, runtime};
 use super::{judge, short};
@@ -40,8 +40,8 @@ pub(crate) struct Demo {
     plugins: Option<PathBuf>,
 }
 
-/// One act of the demo every so long.
-const ACT: Duration = Duration::from_millis(2_200);
+/// How long the cluster runs after each step of the demo.
+const STEP: Duration = Duration::from_millis(2_200);
 /// Two fifths of the cluster: where there is a choice, a policy can be seen to choose.
 const WORKLOAD: &str =
     "synthetic:jobs=420,rate=22,seed=7,tenants=3,stages=2,tasks=uniform:4:10,duration=lognormal:35ms:0.6,input=0";
@@ -80,9 +80,9 @@ impl Demo {
             quiet: false,
             placement: placement.clone(),
         };
-        let stage = Stage { plugins, built, placement };
+        let directory = Directory { plugins, built, placement };
         let runtime = runtime()?;
-        let (outcome, summary) = runtime.block_on(job.run(options, async |host| stage.play(host).await))?;
+        let (outcome, summary) = runtime.block_on(job.run(options, async |host| directory.play(host).await))?;
         report(&outcome, &summary, summary_file)
     }
 }
@@ -94,42 +94,42 @@ fn from_here(path: &Path) -> PathBuf {
 }
 
 /// The plugin directory and what is dropped into it.
-struct Stage {
+struct Directory {
     plugins: PathBuf,
     built: build::Built,
     placement: Placement,
 }
 
-impl Stage {
+impl Directory {
     async fn play(&self, host: &PolicyHost) -> Result<(), Failure> {
         say("drop libpolicy_bias.so and libpolicy_round_robin.so into the plugin directory");
         self.drop_in(&self.built.bias, None)?;
         self.drop_in(&self.built.round_robin, None)?;
         self.drop_in(&self.built.tenant_quota, None)?;
         self.activate(r#"{ "policy": "bias" }"#)?;
-        self.act(host).await;
+        self.step(host).await;
         say("edit active.json: switch to round-robin");
         self.activate(r#"{ "policy": "round-robin" }"#)?;
-        self.act(host).await;
+        self.step(host).await;
         say("drop a policy that nobody knew: greedy, which fills e0 first; then switch to it");
         self.drop_in(&self.built.greedy, Some("greedy"))?;
         self.activate(r#"{ "policy": "greedy" }"#)?;
-        self.act(host).await;
+        self.step(host).await;
         say("drop a rebuilt greedy over it, which fills the last executor first: it is swapped in by itself");
         self.drop_in(&self.built.greedy_reversed, Some("greedy"))?;
-        self.act(host).await;
+        self.step(host).await;
         say("drop a broken file");
         write(&self.plugins.join(library("broken")), b"this is not a library\n")?;
-        self.act(host).await;
+        self.step(host).await;
         say("put a quota before it: tenant team-a gets 4 vcores at most, whatever the policy wants");
         self.activate(r#"{ "policy": "greedy", "filters": [{ "policy": "tenant-quota", "config": { "quotas": { "team-a": 4 } } }] }"#)?;
-        self.act(host).await;
+        self.step(host).await;
         say("an active.json with a mistake in it is refused; what is active stays active");
         self.activate("{ \"policy\": \"bias\",\n  \"lane\": \"fast\" }")?;
-        self.act(host).await;
+        self.step(host).await;
         say("and back to bias: the same bytes are mapped already");
         self.activate(r#"{ "policy": "bias" }"#)?;
-        self.act(host).await;
+        self.step(host).await;
         Ok(())
     }
 
@@ -146,13 +146,13 @@ impl Stage {
     }
 
     /// Lets the cluster work for a while, then says where tasks went.
-    async fn act(&self, host: &PolicyHost) {
-        // What the policy before has placed does not count.
-        tokio::time::sleep(ACT / 4).await;
+    async fn step(&self, host: &PolicyHost) {
+        // Leaves out what the policy before has placed.
+        tokio::time::sleep(STEP / 4).await;
         let _ = self.placement.take();
-        tokio::time::sleep(ACT - ACT / 4).await;
+        tokio::time::sleep(STEP - STEP / 4).await;
         let active = host.active();
-        let placed = picture(&self.placement.take());
+        let placed = bars(&self.placement.take());
         line(&format!("           {} {} ({}) placed: {placed}", active.policy, active.version, short(&active.sha256)));
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use policy_host::judge::Verdict;
 use policy_host::receipt::{Receipt, StateDir, write_atomically};
 
-use super::cargo::{self, Talk};
+use super::cargo::{self, Verbosity};
 use super::switch::Switch;
 use super::{judge, short};
 use crate::failure::Failure;
@@ -66,7 +66,7 @@ impl Dev {
             match (self.pass(directory, &manifest), self.once) {
                 (done, true) => return done,
                 (Ok(()), false) => {}
-                (Err(failure), false) => failure.tell(),
+                (Err(failure), false) => failure.print(),
             }
             say!("waiting for a save in {} (Ctrl-C ends)", self.source.display());
             while Sources::of(directory) == seen {
@@ -78,7 +78,7 @@ impl Dev {
     fn pass(&self, directory: &Path, manifest: &Path) -> Result<(), Failure> {
         let begun = Instant::now();
         let profile: &[&str] = if self.release { &["--release"] } else { &[] };
-        let built = cargo::build(directory, profile, Talk::Quiet, |path| path == manifest)?;
+        let built = cargo::build(directory, profile, Verbosity::Quiet, |path| path == manifest)?;
         let Some(library) = built.first() else {
             let message =
                 format!("{}: no shared library; it needs [lib] crate-type = [\"cdylib\"]", manifest.display());

@@ -34,7 +34,7 @@ macro_rules! example {
 /// policy, a random policy and a lower bound beside them.
 ///
 /// WORKLOAD is a workload file (JSON lines), `swim:FILE`, `openb:PODS.csv,NODES.csv`, `recorded:FILE` (what `run
-/// --record` wrote; what a recording lacks is told), or `synthetic:SPEC`. A seed regenerates a synthetic workload (from the seed of its SPEC on, counting up) and any `--faults random:…`; every other
+/// --record` wrote; the output lists what a recording lacks), or `synthetic:SPEC`. A seed regenerates a synthetic workload (from the seed of its SPEC on, counting up) and any `--faults random:…`; every other
 /// workload stays what it is, and the seed goes into the rounds only. All policies see the same workloads and seeds, so
 /// differences are paired. Figures depend on neither the number of threads nor the machine, but for `decision_us`.
 ///

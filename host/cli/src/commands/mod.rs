@@ -2,7 +2,6 @@
 
 pub(crate) mod cargo;
 pub(crate) mod check;
-pub(crate) mod chronicle;
 pub(crate) mod cluster;
 pub(crate) mod demo;
 pub(crate) mod dev;
@@ -14,6 +13,7 @@ pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod run_events;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod switch;

@@ -63,7 +63,7 @@ impl Binder for Counted<'_> {
 }
 
 /// A line with a bar for each executor, for people.
-pub(crate) fn picture(placed: &BTreeMap<String, u64>) -> String {
+pub(crate) fn bars(placed: &BTreeMap<String, u64>) -> String {
     let most = placed.values().copied().max().unwrap_or(0).max(1);
     let bars = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let executors = placed.iter().take(16).map(|(name, &tasks)| {

@@ -1,10 +1,11 @@
 //! `replay`: the rounds of a recording put to a policy again, and what would have been different.
 
+mod assignment;
 mod compare;
 mod contents;
-mod play;
+mod print;
+mod replayer;
 mod simulate;
-mod tell;
 
 use std::path::PathBuf;
 
@@ -15,8 +16,9 @@ use super::evaluate::candidate::{self, Candidate, Plugins};
 use crate::facts::print_json;
 use crate::failure::Failure;
 use crate::paths::absolute;
+use assignment::Assignment;
 use contents::{Contents, Made};
-use play::{Cast, Player};
+use replayer::Replayer;
 
 /// Puts the rounds of a recording (`run --record`), or of a dump of the guard, to a policy: which placements would
 /// differ, and what changes in the figures.
@@ -31,7 +33,7 @@ use play::{Cast, Player};
 ///
 /// Then, in the simulator: a workload is made of the recording (`evaluate --workload recorded:FILE` does the same), and
 /// the policy that answered most rounds and the given one run it from beginning to end. What the recording lacks for
-/// that is told.
+/// that is listed.
 ///
 /// Policies run in the thread lane with a deadline of their own. One that is taken out of service is put back, a few
 /// times.
@@ -67,15 +69,15 @@ impl Replay {
     pub(crate) fn execute(&self) -> Result<(), Failure> {
         let contents = Contents::read(&self.file)?;
         let mut notes = contents.notes();
-        let (cast, plugins) = match &self.policy {
+        let (assignment, plugins) = match &self.policy {
             Some(spec) => self.one(spec, &contents, &mut notes)?,
             None => self.itself(&contents, &mut notes)?,
         };
-        let player = Player::new(&cast, &plugins, self.deadline_ms, self.show)?;
-        let played = player.play(&self.file)?;
-        notes.extend(played.notes(&contents));
-        let simulation = match cast.simulated(&contents) {
-            Some(candidates) if !self.no_simulation && played.hung.is_none() => {
+        let replayer = Replayer::new(&assignment, &plugins, self.deadline_ms, self.show)?;
+        let replayed = replayer.replay(&self.file)?;
+        notes.extend(replayed.notes(&contents));
+        let simulation = match assignment.simulated(&contents) {
+            Some(candidates) if !self.no_simulation && replayed.hung.is_none() => {
                 let simulated = simulate::run(&self.file, &candidates, &plugins);
                 simulated.map_err(|why| notes.push(format!("not simulated: [{}] {}", why.code(), why.message()))).ok()
             }
@@ -85,21 +87,21 @@ impl Replay {
             }
             _ => None,
         };
-        let policy = self.policy.as_ref().map(|_| cast.about(0));
+        let policy = self.policy.as_ref().map(|_| assignment.about(0));
         match self.json {
             true => print_json(&json!({
                 "recording": contents.json(&self.file),
                 "policy": policy.unwrap_or(Value::Null),
-                "placements": played.all.json(),
-                "generations": played.generations.values().map(compare::Tally::json_of_generation).collect::<Vec<_>>(),
-                "differences": played.differences.iter().map(compare::Differing::json).collect::<Vec<_>>(),
-                "figures": played.all.figures(),
-                "faults": played.faults.iter().map(compare::FaultPair::json).collect::<Vec<_>>(),
+                "placements": replayed.all.json(),
+                "generations": replayed.generations.values().map(compare::Tally::json_of_generation).collect::<Vec<_>>(),
+                "differences": replayed.differences.iter().map(compare::Differing::json).collect::<Vec<_>>(),
+                "figures": replayed.all.figures(),
+                "faults": replayed.faults.iter().map(compare::FaultPair::json).collect::<Vec<_>>(),
                 "notes": notes,
                 "simulation": simulation.as_ref().map_or(Value::Null, simulate::Simulated::json),
             })),
             false => {
-                tell::print(&self.file, &contents, &played, policy.as_ref(), &notes);
+                print::results(&self.file, &contents, &replayed, policy.as_ref(), &notes);
                 if let Some(simulation) = &simulation {
                     simulation.print();
                 }
@@ -109,7 +111,7 @@ impl Replay {
     }
 
     /// One policy for all rounds; beside it, for the simulation, the one that answered most of them.
-    fn one(&self, spec: &str, contents: &Contents, notes: &mut Vec<String>) -> Result<(Cast, Plugins), Failure> {
+    fn one(&self, spec: &str, contents: &Contents, notes: &mut Vec<String>) -> Result<(Assignment, Plugins), Failure> {
         let baseline = contents.most_rounds().filter(|made| made.is_replayable());
         let specs = |baseline: Option<&Made>| {
             [spec.to_owned()].into_iter().chain(baseline.map(|made| made.about.activation.to_string()))
@@ -121,7 +123,7 @@ impl Replay {
                     let policy = &made.about.policy;
                     notes.push(format!("{policy} in the plugin directory is another library than the one recorded"));
                 }
-                return Ok((Cast::one(candidates), plugins));
+                return Ok((Assignment::one(candidates), plugins));
             }
             // Whichever of the two it was: if the wanted one is there, the other is not.
             let name = format!("{} (generation {})", made.about.policy, made.about.generation);
@@ -130,11 +132,11 @@ impl Replay {
         }
         let mut candidates = candidate::parse(&specs(None).collect::<Vec<_>>())?;
         let plugins = Plugins::prepare(self.plugins.as_deref(), &mut candidates)?;
-        Ok((Cast::one(candidates), plugins))
+        Ok((Assignment::one(candidates), plugins))
     }
 
     /// Every generation with itself.
-    fn itself(&self, contents: &Contents, notes: &mut Vec<String>) -> Result<(Cast, Plugins), Failure> {
+    fn itself(&self, contents: &Contents, notes: &mut Vec<String>) -> Result<(Assignment, Plugins), Failure> {
         let mut made: Vec<&Made> = contents.generations.values().filter(|made| made.is_replayable()).collect();
         // What is compiled in comes last: no library of the same name may take its place.
         let key = |made: &&Made| (made.is_compiled_in(), made.about.activation.to_string(), made.about.sha256.clone());
@@ -149,8 +151,8 @@ impl Replay {
         let (loaded, compiled_in) = candidates.split_at_mut(made.partition_point(|made| !made.is_compiled_in()));
         compiled_in.iter_mut().for_each(Candidate::compile_in);
         let plugins = Plugins::prepare(self.plugins.as_deref(), loaded)?;
-        let cast = Cast::itself(candidates, contents);
-        notes.extend(cast.strangers(contents));
-        Ok((cast, plugins))
+        let assignment = Assignment::itself(candidates, contents);
+        notes.extend(assignment.differing_libraries(contents));
+        Ok((assignment, plugins))
     }
 }

@@ -14,11 +14,11 @@ use policy_sim::real_time::{self, RealTimeOptions, Speed};
 use policy_sim::summary::Summary;
 use policy_sim::workload::{Workload, parse_source};
 
-use super::chronicle::Chronicle;
 use super::cluster::{ClusterArgs, workloads_help};
 use super::judge;
 use super::placement::{Counted, Placement};
 use super::progress::{StatusLine, line};
+use super::run_events::RunEvents;
 use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::paths::Place;
@@ -115,7 +115,7 @@ impl Run {
                 Lane::Inline => policy_host::LaneKind::Inline,
                 Lane::Thread => policy_host::LaneKind::Thread,
             },
-            // The child is cut off first: its verdict says more than our running out of patience.
+            // The child is cut off first: its verdict says more than a timeout of this process.
             judge: if self.no_judge { None } else { Some(judge(self.admission_deadline_s.as_secs_f64() * 0.8)?) },
             deadline: Duration::from_millis(self.deadline_ms),
             admission_deadline: self.admission_deadline_s,
@@ -136,7 +136,7 @@ impl Run {
 }
 
 impl Run {
-    /// What to record: the header tells what a replay needs to know of the cluster.
+    /// What to record: the header has what a replay needs to know of the cluster.
     fn recording(&self, workload: &Workload) -> Option<RecordOptions> {
         let mut record = RecordOptions::new(self.record.clone()?);
         record.limit_bytes = self.record_limit_mib << 20;
@@ -179,7 +179,7 @@ impl Job {
         let host = PolicyHost::start(options)?;
         let mut events = host.events();
         let progress = Progress::new();
-        let mut chronicle = Chronicle::default();
+        let mut taken = RunEvents::default();
         let counted = Counted::new(&host, self.placement);
         let run = real_time::run(cluster, &counted, self.timing, &progress, interrupted());
         let outcome = {
@@ -203,7 +203,7 @@ impl Job {
                             // A new policy may bind what the old one left.
                             progress.nudge();
                         }
-                        chronicle.take(&event, self.quiet);
+                        taken.take(&event, self.quiet);
                     },
                     _ = tick.tick() => if !self.quiet {
                         let active = host.active();
@@ -212,27 +212,27 @@ impl Job {
                 }
             }
         };
-        settle(&host, &mut events, &mut chronicle, self.quiet).await;
+        settle(&host, &mut events, &mut taken, self.quiet).await;
         let recording = host.finish_recording().await;
         host.shutdown().await;
-        let (swaps, refusals) = chronicle.into_parts();
+        let (swaps, refusals) = taken.into_parts();
         let summary = Summary { recording, ..outcome.summary(swaps, refusals) };
         Ok((outcome, summary))
     }
 }
 
 /// What happened in the last moments belongs to the run.
-async fn settle(host: &PolicyHost, events: &mut Events, chronicle: &mut Chronicle, quiet: bool) {
+async fn settle(host: &PolicyHost, events: &mut Events, taken: &mut RunEvents, quiet: bool) {
     let generation = host.active().generation;
     let proved = || host.receipt().active.is_some_and(|a| a.generation == generation);
     let until = tokio::time::Instant::now() + Duration::from_secs(1);
     while !proved() && tokio::time::Instant::now() < until {
         if let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await {
-            chronicle.take(&event, quiet);
+            taken.take(&event, quiet);
         }
     }
     while let Some(event) = events.try_next() {
-        chronicle.take(&event, quiet);
+        taken.take(&event, quiet);
     }
 }
 

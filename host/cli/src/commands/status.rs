@@ -41,7 +41,7 @@ impl Status {
         } else if self.metrics {
             metrics::text(&receipt, state.host_is_running())?.trim_end().lines().for_each(line);
         } else {
-            tell(&receipt, state.host_is_running());
+            print(&receipt, state.host_is_running());
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ fn weighed(scores: &[PartReceipt]) -> String {
     scores.iter().map(|s| format!("{} x {}", s.policy, s.weight)).collect::<Vec<_>>().join(", ")
 }
 
-fn tell(receipt: &Receipt, running: bool) {
+fn print(receipt: &Receipt, running: bool) {
     let host = &receipt.host;
     match running {
         true => say!("host      running, process {}", host.pid),

@@ -58,7 +58,7 @@ impl Switch {
         let (content, sha256) = if is_news(&before, &sha256, &path, &content) {
             (content, sha256)
         } else {
-            // The host goes by the bytes, and these it knows: what they asked for was undone since.
+            // The host compares bytes, and it has seen these: the activation that they asked for was undone since.
             let content = content + "\n";
             let sha256 = Digest::of(content.as_bytes()).to_string();
             (content, sha256)
@@ -100,7 +100,7 @@ impl Switch {
             tried.extend(shadow.extract_if(.., |candidate| candidate["policy"] == self.policy.as_str()));
         }
         let is_meant = |candidate: &Value| candidate.get("config") == config.as_ref();
-        // Of several, the config tells which; where none has it, it stands for itself, unless scores would be lost.
+        // Among several, the config selects; where none has this config, the given one is used, unless scores would be lost.
         if config.is_some() && tried.len() > 1 {
             let has_scores = tried.iter().any(|candidate| candidate.get("scores").is_some());
             if tried.iter().any(is_meant) || !has_scores {
@@ -188,7 +188,7 @@ fn is_news(receipt: &Receipt, sha256: &str, path: &Path, content: &str) -> bool 
     serves || std::fs::read(path).map_or(true, |there| there != content.as_bytes())
 }
 
-/// Puts the old file back, unless somebody else wrote meanwhile: a file that the host refuses would be in its way when it
+/// Puts the old file back, unless another process wrote meanwhile: a file that the host refuses would be in its way when it
 /// starts again.
 fn refused(path: &Path, written: &[u8], old: Option<&[u8]>, refusal: Failure) -> Failure {
     let is_ours = std::fs::read(path).is_ok_and(|there| there == written);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::cargo::{self, Talk};
+use super::super::cargo::{self, Verbosity};
 use super::super::progress::line;
 use crate::failure::Failure;
 
@@ -15,11 +15,11 @@ pub(super) struct Built {
     pub(super) greedy_reversed: PathBuf,
     /// Where the demo may put its files: beside what cargo built.
     pub(super) scratch: PathBuf,
-    /// Holds the two versions of one library apart.
+    /// Keeps the two versions of one library in two files.
     _copies: tempfile::TempDir,
 }
 
-/// Builds what is not built yet; cargo knows.
+/// Builds what cargo has not built yet.
 pub(super) fn plugins() -> Result<Built, Failure> {
     let workspace = workspace()?;
     let copies = tempfile::tempdir().map_err(|e| Failure::because("no-directory", "a temporary directory", &e))?;
@@ -75,7 +75,7 @@ fn cargo_build(workspace: &Path, packages: &[&str], more: &[&str]) -> Result<Vec
     }
     let directories: Vec<&str> =
         packages.iter().map(|p| p.trim_start_matches("policy-").trim_start_matches("example-")).collect();
-    cargo::build(workspace, &arguments, Talk::Progress, |manifest| {
+    cargo::build(workspace, &arguments, Verbosity::Progress, |manifest| {
         let directory = manifest.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         directory.is_some_and(|name| directories.contains(&name))
     })

@@ -25,7 +25,7 @@ pub(crate) const BUILT_IN: &str = "(built-in)";
 pub(crate) struct Candidate {
     /// The policy's name.
     pub(crate) policy: String,
-    /// What tells it from the others.
+    /// Its name in outputs, unique among the candidates.
     pub(crate) label: String,
     /// The `active.json` that puts it in service.
     pub(crate) activation: String,
@@ -109,7 +109,7 @@ pub(crate) async fn put_in_service(host: &PolicyHost, activation: &str) -> Resul
 /// Reads the SPECs.
 pub(crate) fn parse(specs: &[String]) -> Result<Vec<Candidate>, Failure> {
     let mut candidates = specs.iter().map(|s| read(s)).collect::<Result<Vec<_>, _>>()?;
-    // Labels tell rows apart: by config where names do not, by number where nothing does.
+    // Labels are unique: with the config where names are equal, with a number where configs are equal, too.
     for at in 0..candidates.len() {
         let same =
             |of: fn(&Candidate) -> &String| candidates.iter().filter(|c| of(c) == of(&candidates[at])).count() > 1;

@@ -283,7 +283,7 @@ fn file_label(candidates: &[Candidate], at: usize) -> String {
     if is_another || candidates[at].label.chars().count() > LONGEST { format!("{label}-{at}") } else { label }
 }
 
-/// A host, with a look at who answers.
+/// A host that counts the rounds which the candidate did not answer itself.
 struct Watched<'a> {
     host: &'a PolicyHost,
     generation: u64,

@@ -28,7 +28,7 @@ pub(super) const COLUMNS: &[(&str, &str, Shows)] = &[
     ("decision p50", "decision_us.p50", Shows::Time),
 ];
 
-/// Figures whose differences are told.
+/// Figures whose differences are printed.
 pub(super) const COMPARED: &[(&str, &str)] =
     &[("makespan", "makespan_us"), ("JCT mean", "jct_us.mean"), ("JCT p99", "jct_us.p99")];
 
@@ -89,7 +89,7 @@ fn differences(view: &View<'_>) {
     say!();
     say!("Difference to {} (same workloads and seeds, 95 % interval; * where it excludes 0):", baseline.label);
     for row in rows.iter().filter(|r| !std::ptr::eq(*r, baseline)) {
-        let told = COMPARED.iter().filter_map(|(title, name)| {
+        let parts = COMPARED.iter().filter_map(|(title, name)| {
             let at = metric(name)?;
             let (difference, interval) = Difference { row, baseline }.value(at);
             let whole = baseline.value(at);
@@ -105,7 +105,7 @@ fn differences(view: &View<'_>) {
             };
             Some(format!("{title} {}{interval}", percent(difference)))
         });
-        say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
+        say!("  {}: {}", row.label, parts.collect::<Vec<_>>().join("; "));
     }
 }
 
@@ -115,10 +115,10 @@ fn truth(view: &View<'_>) {
     say!();
     say!("Simulated against recorded; it ran under {}:", recorded.policy);
     for row in &view.results.rows[..view.compared] {
-        let told = COMPARED
+        let parts = COMPARED
             .iter()
             .map(|(title, name)| format!("{title} {:+.1} %", 100.0 * (value(row, name) / value(recorded, name) - 1.0)));
-        say!("  {}: {}", row.label, told.collect::<Vec<_>>().join("; "));
+        say!("  {}: {}", row.label, parts.collect::<Vec<_>>().join("; "));
     }
 }
 

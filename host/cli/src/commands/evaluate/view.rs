@@ -8,7 +8,7 @@ use super::candidate::Candidate;
 use super::grid::Results;
 use crate::failure::Failure;
 
-/// What a workload is, for both outputs. A recording tells what it lacks.
+/// What a workload is, for both outputs; of a recording also what it lacks.
 pub(crate) fn facts(source: &str, seeds: u32, workload: &Workload) -> Result<Value, Failure> {
     let mut tenants: Vec<&str> = workload.jobs.iter().map(|j| &*j.tenant).collect();
     tenants.sort_unstable();
@@ -27,9 +27,9 @@ pub(crate) fn facts(source: &str, seeds: u32, workload: &Workload) -> Result<Val
         "outages": workload.header.faults.len(),
     });
     if let Some(path) = recording(source) {
-        let (_, told) = recorded::read(path, &ClusterDefaults::default())?;
-        facts["lacks"] = told.lacks().into();
-        facts["reconstruction"] = serde_json::to_value(told).unwrap_or_default();
+        let (_, reconstruction) = recorded::read(path, &ClusterDefaults::default())?;
+        facts["lacks"] = reconstruction.lacks().into();
+        facts["reconstruction"] = serde_json::to_value(reconstruction).unwrap_or_default();
     }
     Ok(facts)
 }

@@ -1,4 +1,4 @@
-//! Two answers to one round: where they differ, and what that means for figures that a round alone can tell. Pure.
+//! Two answers to one round: where they differ, and what that means for figures that follow from a round alone. Pure.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub(super) struct FaultPair {
     pub(super) replayed: Option<(String, String)>,
 }
 
-/// Rows by task, as the functions below want them.
+/// Rows by task, the order that the functions below need.
 pub(super) fn sorted(rows: &[BoundTask]) -> Vec<BoundTask> {
     let mut rows = rows.to_vec();
     rows.sort_unstable_by_key(|row| row.task);
@@ -96,7 +96,7 @@ impl Side {
         self.binding_rounds += 1;
     }
 
-    /// (name, value) of what a round alone can tell.
+    /// (name, value) of the figures that follow from rounds alone.
     pub(super) fn figures(&self, rounds: u64) -> [(&'static str, f64); 6] {
         let share = |part: f64, all: u64| if all == 0 { 0.0 } else { part / all as f64 };
         [
@@ -111,7 +111,7 @@ impl Side {
 }
 
 impl Tally {
-    /// Adds a round, rows by task on both sides; tells each placement that differs, by task number.
+    /// Adds a round, rows by task on both sides; calls `differs` for each placement that differs, by task number.
     pub(super) fn add(
         &mut self,
         round: &Round,
@@ -150,7 +150,7 @@ impl Tally {
         self.replayed.add(&jobs, replayed);
     }
 
-    /// Counts who did not answer well.
+    /// Counts faults and invalid answers of both sides.
     pub(super) fn add_faults(
         &mut self,
         recorded: Option<&str>,
@@ -198,7 +198,7 @@ impl Tally {
         value
     }
 
-    /// What rounds alone can tell, on both sides.
+    /// The figures that follow from rounds alone, of both sides.
     pub(super) fn figures(&self) -> Value {
         let of = |side: &Side| -> Value {
             let figures = side.figures(self.rounds).into_iter();

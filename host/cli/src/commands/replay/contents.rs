@@ -28,7 +28,7 @@ impl Made {
     }
 }
 
-/// See the module.
+/// What a recording holds, from one pass over it.
 pub(super) struct Contents {
     pub(super) header: Header,
     pub(super) generations: BTreeMap<u64, Made>,
@@ -94,7 +94,7 @@ impl Contents {
         self.generations.values().max_by_key(|made| made.rounds)
     }
 
-    /// What a reader of the results must know.
+    /// What an operator must know to read the results.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.missed > 0 {

@@ -12,7 +12,7 @@ use crate::commands::evaluate::view::{View, facts};
 use crate::failure::Failure;
 use crate::say;
 
-/// What came of it.
+/// The candidates with their simulated results.
 pub(super) struct Simulated {
     candidates: Vec<Candidate>,
     results: Results,
@@ -21,7 +21,7 @@ pub(super) struct Simulated {
 
 pub(super) fn run(file: &Path, candidates: &[Candidate], plugins: &Plugins) -> Result<Simulated, Failure> {
     let source = format!("recorded:{}", file.display());
-    // The recording has its own cluster; its network may be the default one, and is told then.
+    // The recording has its own cluster; its network may be the default one; the facts say so.
     let defaults = ClusterDefaults::default();
     let compared = candidates.len();
     let grid = Grid {

@@ -10,7 +10,7 @@ use super::marks::{Mark, legend};
 use super::numbers::unit_of;
 use crate::commands::evaluate::table::time;
 
-/// Shares at which a curve carries its marker, so that lines are told apart without colour.
+/// Shares at which a curve carries its marker, so that lines differ without colour.
 const MARKED: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 /// Shares that the table behind a drawing lists.

@@ -24,7 +24,7 @@ impl Dots<'_> {
     fn svg(self, width: f64) -> String {
         let n = self.rows.len();
         let names: Vec<String> = self.rows.iter().rev().map(|r| r.1.clone()).collect();
-        let told: Vec<String> = self.rows.iter().map(|r| format!("{} {:.3}", r.1, r.2)).collect();
+        let values: Vec<String> = self.rows.iter().map(|r| format!("{} {:.3}", r.1, r.2)).collect();
         let ends = self.rows.iter().flat_map(|r| {
             let (low, high) = r.3.unwrap_or((r.2, r.2));
             [r.2, low, high]
@@ -33,14 +33,14 @@ impl Dots<'_> {
         let (from, to) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         let axis = match (self.axis.range, from <= to) {
             (None, true) => {
-                let room = f64::max(0.06 * (to - from), 1e-9_f64.max(0.01 * to.abs()));
-                self.axis.range(from - room, to + room)
+                let margin = f64::max(0.06 * (to - from), 1e-9_f64.max(0.01 * to.abs()));
+                self.axis.range(from - margin, to + margin)
             }
             _ => self.axis,
         };
         let y = Axis::new("").names(names).range(0.5, n as f64 + 0.5);
         let height = 74.0 + 21.0 * n as f64;
-        let description = format!("Dots with 95 % intervals: {}.", told.join("; "));
+        let description = format!("Dots with 95 % intervals: {}.", values.join("; "));
         let mut chart = Chart::new(self.title, description, (width, height), axis, y);
         if let Some(at) = self.reference {
             chart.vertical(at);
@@ -71,15 +71,15 @@ const DRAWN: [(&str, &str); 4] = [
     ("wait mean", "queue_wait_us.mean"),
 ];
 
-/// A bound that is far away would leave no room for what is compared: it goes to the edge, with its number.
+/// Moves a bound that is far away to the edge, with its number: on one scale, the differences would not be visible.
 fn at_the_edge(rows: &mut [(Mark, String, f64, Option<Interval>)]) {
     let Some((bound, policies)) = rows.split_last_mut() else { return };
     let ends = policies.iter().flat_map(|r| [r.3.map_or(r.2, |i| i.0), r.3.map_or(r.2, |i| i.1)]).chain([0.0]);
     let (from, to) = ends.fold((0.0, 0.0), |(a, b), v| (f64::min(a, v), f64::max(b, v)));
-    let room = f64::max(to - from, 0.1);
-    if bound.1.starts_with("lower-bound") && bound.2 < from - room {
+    let margin = f64::max(to - from, 0.1);
+    if bound.1.starts_with("lower-bound") && bound.2 < from - margin {
         bound.1 = format!("◂ lower-bound {:+.1} %", bound.2).replace('-', "−").replace("lower−", "lower-");
-        (bound.2, bound.3) = (from - 0.25 * room, None);
+        (bound.2, bound.3) = (from - 0.25 * margin, None);
     }
 }
 

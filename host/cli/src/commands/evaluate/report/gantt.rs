@@ -1,4 +1,4 @@
-//! Who ran where: the first seed's tasks on their executors, one drawing a policy. Too many tasks or executors are drawn as
+//! Which task ran where: the first seed's tasks on their executors, one drawing a policy. Too many tasks or executors are drawn as
 //! how busy each row was.
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub(super) fn markup(facts: &Facts<'_>) -> String {
         let title = format!("Executors under {name}");
         let mut chart = Chart::new(title, description, (WIDE, height), x.clone(), y);
         chart = if rows > 20 { chart.small() } else { chart };
-        // kuva wants something to draw before it draws axes.
+        // kuva draws axes only where there is a plot.
         chart.line(&[(0.0, 0.5), (0.0, 0.5)], &Mark::faint(), false);
         chart.overlay(move |place| match (one_by_one, &series.spans) {
             (true, Some(spans)) => tasks(facts, series, spans, place, unit_us),

@@ -1,4 +1,4 @@
-//! Who fared how: completion times and waits by tenant, and by size of job.
+//! Completion times and waits by tenant, and by size of job.
 
 use std::collections::BTreeMap;
 

@@ -25,8 +25,8 @@ pub(super) fn text(value: impl Display) -> String {
     out
 }
 
-/// A page without what a reader or a terminal would act on. The library that draws escapes markup in labels, and lets the
-/// rest pass.
+/// A page without characters that a reader's program or a terminal would interpret. The drawing library escapes only
+/// markup in labels.
 pub(super) fn printable(page: String) -> String {
     let acts = |c: char| is_unsafe(c) && c != '\n';
     if page.contains(acts) { page.replace(acts, "\u{fffd}") } else { page }

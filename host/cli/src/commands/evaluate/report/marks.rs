@@ -1,11 +1,11 @@
-//! What tells series apart: a colour that the colour-blind can tell from the others, and a dash and a marker that survive
+//! The mark of a series: a colour that colour-blind readers can distinguish, and a dash and a marker that survive
 //! black-and-white paper. Colours are CSS variables, so that light, dark and print each have their own.
 
 use kuva::plot::{LineStyle, MarkerShape};
 
 use super::html::text;
 
-/// The fill of what came to nothing.
+/// The fill of attempts that failed or were lost.
 pub(super) const BROKEN_FILL: &str = "url(#broken)";
 
 /// How a series is drawn.

@@ -157,7 +157,7 @@ fn shares(facts: &Facts<'_>, first: &Series) -> String {
     let panels = facts.sampled().map(|(_, mark, name, series)| {
         let title = format!("Dominant share of each tenant under {name}");
         let most = series.tenants.iter().flat_map(|t| &t.dominant_share).map(|s| 100.0 * s);
-        let told: Vec<String> = series
+        let shares: Vec<String> = series
             .tenants
             .iter()
             .take(TENANTS)
@@ -167,7 +167,7 @@ fn shares(facts: &Facts<'_>, first: &Series) -> String {
             })
             .collect();
         let y = Axis::new("share of the cluster, %").range(0.0, most.fold(100.0, f64::max));
-        let mut chart = Chart::new(title, told.join("; "), (HALF, 230.0), x.clone(), y);
+        let mut chart = Chart::new(title, shares.join("; "), (HALF, 230.0), x.clone(), y);
         for (tenant, mark) in series.tenants.iter().zip(&marks) {
             let percent: Vec<f64> = tenant.dominant_share.iter().map(|s| 100.0 * s).collect();
             chart.line(&steps(series, &percent, unit_us), &mark.thinner(1.4), false);

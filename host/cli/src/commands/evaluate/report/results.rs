@@ -1,4 +1,4 @@
-//! The sentence that matters for each policy, what casts doubt on it, and the tables of all figures.
+//! The main finding for each policy as a sentence, warnings, and the tables of all figures.
 
 use std::fmt::Write;
 
@@ -12,11 +12,11 @@ use super::numbers::{percent, varies};
 use crate::commands::evaluate::table::{COLUMNS, COMPARED, Shows};
 use crate::commands::evaluate::view::value;
 
-/// The sentence that matters, for each policy; then what casts doubt on it.
+/// The main finding for each policy as a sentence; then the warnings.
 pub(super) fn findings(facts: &Facts<'_>) -> String {
     let (results, baseline) = (facts.view.results, facts.baseline());
     let mut out = String::from("<ul class=\"findings\">\n");
-    let mut told = 0;
+    let mut compared = 0;
     for (at, _, name) in facts.series().filter(|s| s.0 != facts.view.baseline) {
         let row = &results.rows[at];
         let parts: Vec<String> =
@@ -24,11 +24,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> String {
         if !parts.is_empty() {
             let (name, baseline) = (text(name), text(facts.baseline_name()));
             let _ = writeln!(out, "<li>{name} vs {baseline}: {}</li>", parts.join(", "));
-            told += 1;
+            compared += 1;
         }
     }
     out.push_str("</ul>\n");
-    if told == 0 {
+    if compared == 0 {
         out = "<p>There is nothing to compare.</p>\n".into();
     } else {
         out.push_str(
@@ -117,12 +117,12 @@ fn sentence(row: &Row, baseline: &Row, title: &str, name: &str) -> Option<String
     if !share(difference).is_finite() {
         return None;
     }
-    let told = format!("{} {} %", text(title), percent(share(difference)));
+    let change = format!("{} {} %", text(title), percent(share(difference)));
     Some(match interval.filter(|i| varies(*i)) {
-        None => told,
+        None => change,
         Some((low, high)) => {
-            let told = format!("{told} [{}, {}]", percent(share(low)), percent(share(high)));
-            if low > 0.0 || high < 0.0 { format!("<strong>{told}</strong>") } else { told }
+            let change = format!("{change} [{}, {}]", percent(share(low)), percent(share(high)));
+            if low > 0.0 || high < 0.0 { format!("<strong>{change}</strong>") } else { change }
         }
     })
 }

@@ -1,4 +1,4 @@
-//! What a host tells during a run: printed as it happens, and kept for the summary.
+//! The events of a host during a run: printed as they come, and kept for the summary.
 
 use policy_host::{Event, EventKind};
 use policy_sim::summary::{Refusal, Swap};
@@ -8,7 +8,7 @@ use super::short;
 
 /// Swaps and refusals of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Chronicle {
+pub(crate) struct RunEvents {
     swaps: Vec<Swap>,
     refusals: Vec<Refusal>,
 }
@@ -17,7 +17,7 @@ fn ms(event: &Event) -> u64 {
     u64::try_from(event.since_start.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Chronicle {
+impl RunEvents {
     /// Takes an event; prints it unless `quiet`.
     pub(crate) fn take(&mut self, event: &Event, quiet: bool) {
         match &event.kind {

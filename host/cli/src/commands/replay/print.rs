@@ -1,4 +1,4 @@
-//! The results of a replay, for people.
+//! Prints the results of a replay as text.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::compare::{FaultPair, Tally};
 use super::contents::Contents;
-use super::play::Played;
+use super::replayer::Replayed;
 use crate::commands::short;
 use crate::say;
 
-pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: Option<&Value>, notes: &[String]) {
+pub(super) fn results(file: &Path, contents: &Contents, replayed: &Replayed, policy: Option<&Value>, notes: &[String]) {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("").to_owned();
     let seconds = |us: u64| us as f64 / 1e6;
     let what = if contents.is_dump() { "dump" } else { "recording" };
@@ -26,7 +26,7 @@ pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: O
         }
     }
     notes.iter().for_each(|note| say!("note       {note}"));
-    let all = &played.all;
+    let all = &replayed.all;
     say!();
     say!("placements {} recorded, {} replayed", all.recorded.bindings, all.replayed.bindings);
     say!(
@@ -37,23 +37,23 @@ pub(super) fn print(file: &Path, contents: &Contents, played: &Played, policy: O
         all.only_replayed,
         100.0 * all.agreement()
     );
-    for tally in played.generations.values() {
+    for tally in replayed.generations.values() {
         generation(tally);
     }
-    if !played.differences.is_empty() {
+    if !replayed.differences.is_empty() {
         say!();
         say!("The first placements that differ (recorded -> replayed):");
     }
-    for d in &played.differences {
+    for d in &replayed.differences {
         let name = |on: &Option<String>| on.clone().unwrap_or_else(|| "not bound".into());
         let place = format!("round {} at {:.3} s", d.round, seconds(d.now_us));
         say!("  {place}: {} stage {} task {}: {} -> {}", d.job, d.stage, d.task, name(&d.from), name(&d.to));
     }
-    if !played.faults.is_empty() {
+    if !replayed.faults.is_empty() {
         say!();
         say!("Rounds that were not answered well:");
     }
-    played.faults.iter().for_each(fault);
+    replayed.faults.iter().for_each(fault);
     say!();
     say!("Round by round          recorded    replayed");
     let sides = all.recorded.figures(all.rounds).into_iter().zip(all.replayed.figures(all.rounds));
