@@ -9,15 +9,18 @@
 mod alive;
 mod best;
 mod binder;
+mod judge;
 
 use policy_plugin_api::prelude::*;
-use policy_plugin_api::score::MAX_SCORE;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::gate::Gate;
 use alive::Alive;
 use binder::Binder;
+use judge::Judge;
+
+pub use judge::ScoreFault;
 
 /// The knobs of [`Composite`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -33,25 +36,6 @@ impl Default for CompositeConfig {
     fn default() -> Self {
         Self { candidates: 5 }
     }
-}
-
-/// Why a round has no answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ScoreFault<E> {
-    /// The score at this place of the list failed.
-    Failed {
-        /// Its place.
-        score: usize,
-        /// What it said.
-        error: E,
-    },
-    /// The score at this place wrote what is not between 0 and 100.
-    OutOfRange {
-        /// Its place.
-        score: usize,
-        /// What it wrote.
-        value: f32,
-    },
 }
 
 /// Binds each task to the best of its candidates.
@@ -93,7 +77,7 @@ impl Composite {
         let mut answer = Vec::with_capacity(running_jobs.bindable());
         let mut gate = Gate::new(running_jobs);
         let alive = Alive::new(slots, running_jobs.seed());
-        let judge = Judge { weights, score, sums: Vec::new(), own: Vec::new() };
+        let judge = Judge::new(weights, score);
         let mut binder = Binder::new(running_jobs, alive, judge, self.config.candidates as usize);
         for stage in running_jobs.stages() {
             if binder.is_exhausted() {
@@ -103,44 +87,6 @@ impl Composite {
             binder.bind(&stage, &mut gate, &pass, &mut answer)?;
         }
         Ok(answer)
-    }
-}
-
-/// Asks the scores and adds them up.
-struct Judge<'w, F> {
-    weights: &'w [u32],
-    score: F,
-    /// The weighted sum of each row.
-    sums: Vec<f32>,
-    /// What one score wrote.
-    own: Vec<f32>,
-}
-
-impl<F, E> Judge<'_, F>
-where
-    F: FnMut(usize, &Candidates<'_>, &mut [f32]) -> std::result::Result<(), E>,
-{
-    fn sum(&mut self, candidates: &Candidates<'_>) -> std::result::Result<&[f32], ScoreFault<E>> {
-        let rows = candidates.rows().len();
-        self.sums.clear();
-        self.sums.resize(rows, 0.0);
-        self.own.resize(rows, 0.0);
-        for (place, &weight) in self.weights.iter().enumerate().filter(|&(_, &weight)| weight > 0) {
-            self.own.fill(0.0);
-            (self.score)(place, candidates, &mut self.own)
-                .map_err(|error| ScoreFault::Failed { score: place, error })?;
-            // Added up before it is known whether all are legal: one pass without branches.
-            let (mut illegal, weight) = (0, weight as f32);
-            for (sum, own) in self.sums.iter_mut().zip(&self.own) {
-                illegal |= u32::from(!(0.0..=MAX_SCORE).contains(own));
-                *sum += own * weight;
-            }
-            if illegal > 0 {
-                let value = self.own.iter().copied().find(|own| !(0.0..=MAX_SCORE).contains(own)).unwrap_or(f32::NAN);
-                return Err(ScoreFault::OutOfRange { score: place, value });
-            }
-        }
-        Ok(&self.sums)
     }
 }
 

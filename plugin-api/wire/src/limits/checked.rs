@@ -1,15 +1,20 @@
 //! Limits as they cross the ABI, checked once: what came from a filter is bounded and read completely, or refused.
 
-use super::{GROUPS_BESIDE, GROUPS_PER_STAGE, Limits, LimitsView};
+use super::LimitsView;
 use crate::block::{Block, BlockError, BlockKind, BlockView};
 use crate::columns::limits as col;
+
+/// Groups that limits may have for each stage of the round, on average, beside [`GROUPS_BESIDE`].
+pub const GROUPS_PER_STAGE: usize = 64;
+/// See [`GROUPS_PER_STAGE`]: so many groups any round may have, however few stages it has.
+pub const GROUPS_BESIDE: usize = 65_536;
 
 /// Limits of one round, checked against its shape. Reading them again costs a few column look-ups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsBlock {
     block: Block,
-    stages: usize,
-    executors: usize,
+    pub(super) stages: usize,
+    pub(super) executors: usize,
 }
 
 impl LimitsBlock {
@@ -44,12 +49,6 @@ impl LimitsBlock {
     pub fn view(&self) -> LimitsView<'_> {
         LimitsView::of_checked(self.block.view(), self.stages, self.executors)
     }
-
-    /// The limits, to be narrowed further.
-    #[must_use]
-    pub fn to_limits(&self) -> Limits {
-        Limits::of_view(&self.view(), self.stages, self.executors)
-    }
 }
 
 /// Refuses what is larger than any limits of such a round, and columns that this version does not know.
@@ -72,6 +71,7 @@ pub(super) fn check_bounds(block: BlockView<'_>, stages: usize, executors: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
     use crate::block::BlockWriter;
     use crate::ids::{ExecutorId, StageId};
 

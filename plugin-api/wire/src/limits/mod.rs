@@ -8,20 +8,14 @@
 mod checked;
 mod view;
 
-pub use checked::LimitsBlock;
+pub use checked::{GROUPS_BESIDE, GROUPS_PER_STAGE, LimitsBlock};
 pub use view::LimitsView;
+
+use view::ALL;
 
 use crate::block::{Block, BlockError, BlockKind, BlockView, BlockWriter};
 use crate::columns::limits as col;
 use crate::ids::{ExecutorId, StageId};
-
-/// "No mask": every executor is allowed.
-const ALL: u32 = u32::MAX;
-
-/// Groups that limits may have for each stage of the round, on average, beside [`GROUPS_BESIDE`].
-pub const GROUPS_PER_STAGE: usize = 64;
-/// See [`GROUPS_PER_STAGE`]: so many groups any round may have, however few stages it has.
-pub const GROUPS_BESIDE: usize = 65_536;
 
 /// A cap over a set of stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +184,14 @@ impl Limits {
         }
         limits.groups.retain(|group| !group.stages.is_empty());
         limits
+    }
+}
+
+impl LimitsBlock {
+    /// The limits, to be narrowed further.
+    #[must_use]
+    pub fn to_limits(&self) -> Limits {
+        Limits::of_view(&self.view(), self.stages, self.executors)
     }
 }
 

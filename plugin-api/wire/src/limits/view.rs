@@ -1,9 +1,11 @@
 //! Limits as policies and the contract read them.
 
-use super::ALL;
 use crate::block::{BlockError, BlockView, ragged};
 use crate::columns::limits as col;
 use crate::ids::{ExecutorId, StageId};
+
+/// "No mask": every executor is allowed.
+pub(super) const ALL: u32 = u32::MAX;
 
 /// Limits as a policy reads them.
 #[derive(Clone, Copy, Debug)]

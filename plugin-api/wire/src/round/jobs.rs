@@ -1,15 +1,43 @@
 //! Tenants and jobs as a round shows them.
 
-use super::{RunningJobs, Stage, StageColumns};
+use super::RunningJobs;
 use crate::block::{BlockView, ragged};
 use crate::columns::round;
 use crate::ids::{JobId, StageId, TenantId};
 
+impl<'a> RunningJobs<'a> {
+    /// The tenants that have jobs in this round, in no particular order.
+    pub fn tenants(&self) -> impl ExactSizeIterator<Item = Tenant<'a>> + use<'a> {
+        let round = self.round;
+        let n = round.column::<u32>(round::TENANT_OFFSETS).len().saturating_sub(1);
+        (0..n).map(move |i| Tenant { round, id: TenantId::from_index(i) })
+    }
+
+    /// One tenant.
+    #[must_use]
+    pub fn tenant(&self, id: TenantId) -> Tenant<'a> {
+        Tenant { round: self.round, id }
+    }
+
+    /// The jobs that have at least one pending task, in the contract's order.
+    pub fn jobs(&self) -> impl ExactSizeIterator<Item = Job<'a>> + use<'a> {
+        let this = *self;
+        let n = self.round.column::<u64>(round::JOB_KEY).len();
+        (0..n).map(move |i| Job { jobs: this, id: JobId::from_index(i) })
+    }
+
+    /// One job.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Job<'a> {
+        Job { jobs: *self, id }
+    }
+}
+
 /// One tenant.
 #[derive(Clone, Copy, Debug)]
 pub struct Tenant<'a> {
-    pub(super) round: BlockView<'a>,
-    pub(super) id: TenantId,
+    round: BlockView<'a>,
+    id: TenantId,
 }
 
 impl<'a> Tenant<'a> {
@@ -89,14 +117,8 @@ impl<'a> Job<'a> {
         self.jobs.round.column::<u32>(round::JOB_VCORES_IN_USE).get(self.id.index()).copied().unwrap_or(0)
     }
 
-    /// The numbers of its stages with pending tasks in this round. Costs less than [`Job::stages`].
+    /// The numbers of its stages with pending tasks in this round. Costs less than [`Job::stages`](Self::stages).
     pub fn stage_ids(&self) -> impl ExactSizeIterator<Item = StageId> + use<'a> {
         ragged(self.jobs.round.column(round::JOB_STAGES), self.id.index()).map(StageId::from_index)
-    }
-
-    /// Its stages with pending tasks, by number.
-    pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage<'a>> + use<'a> {
-        let (jobs, columns) = (self.jobs, StageColumns::of(&self.jobs));
-        self.stage_ids().map(move |id| columns.stage(&jobs, id))
     }
 }

@@ -1,6 +1,6 @@
 //! Stages as a round shows them: which of their tasks are pending, and what is the same for all tasks of one.
 
-use super::{Holders, Job, RunningJobs, Task};
+use super::{Holders, Job, RunningJobs};
 use crate::block::{BlockKind, BlockView, ragged};
 use crate::columns::{round, stage};
 use crate::ids::{JobId, StageId, TaskId};
@@ -61,6 +61,31 @@ impl<'a> StageColumns<'a> {
     }
 }
 
+impl<'a> RunningJobs<'a> {
+    /// The stages with pending tasks, in the contract's order: the order in which a policy without another opinion
+    /// should bind.
+    pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage<'a>> + DoubleEndedIterator + use<'a> {
+        let (this, columns) = (*self, StageColumns::of(self));
+        (0..self.stages.len()).map(move |i| columns.stage(&this, StageId::from_index(i)))
+    }
+
+    /// One stage. Costs a handful of column look-ups: get it once, not once a task.
+    ///
+    /// A stage id that is not of this round gives a stage without tasks.
+    #[must_use]
+    pub fn stage(&self, id: StageId) -> Stage<'a> {
+        StageColumns::of(self).stage(self, id)
+    }
+}
+
+impl<'a> Job<'a> {
+    /// Its stages with pending tasks, by number.
+    pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage<'a>> + use<'a> {
+        let (jobs, columns) = (self.jobs, StageColumns::of(&self.jobs));
+        self.stage_ids().map(move |id| columns.stage(&jobs, id))
+    }
+}
+
 impl<'a> Stage<'a> {
     /// Its number in this round.
     #[must_use]
@@ -116,19 +141,6 @@ impl<'a> Stage<'a> {
     /// The pending tasks as runs of consecutive indices, ascending: (first, length). The cheapest way to bind many.
     pub fn pending_runs(&self) -> impl ExactSizeIterator<Item = (u32, u32)> + DoubleEndedIterator + use<'a> {
         self.run_start.iter().copied().zip(self.run_length.iter().copied())
-    }
-
-    /// The pending tasks one by one, ascending. Lazy: what is not asked for costs nothing.
-    pub fn pending(&self) -> impl Iterator<Item = Task<'a>> + use<'a> {
-        let this = *self;
-        self.pending_runs().flat_map(|(first, length)| first..first.saturating_add(length)).map(move |i| this.task(i))
-    }
-
-    /// Task `index` of the stage.
-    #[inline]
-    #[must_use]
-    pub fn task(&self, index: u32) -> Task<'a> {
-        Task { stage: *self, index }
     }
 
     /// What every task of the stage takes in vcores, where it is the same for all.

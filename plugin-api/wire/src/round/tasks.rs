@@ -5,11 +5,26 @@ use super::stages::per_task;
 use crate::columns::stage;
 use crate::ids::{ExecutorUid, TaskId};
 
+impl<'a> Stage<'a> {
+    /// The pending tasks one by one, ascending. Lazy: what is not asked for costs nothing.
+    pub fn pending(&self) -> impl Iterator<Item = Task<'a>> + use<'a> {
+        let this = *self;
+        self.pending_runs().flat_map(|(first, length)| first..first.saturating_add(length)).map(move |i| this.task(i))
+    }
+
+    /// Task `index` of the stage.
+    #[inline]
+    #[must_use]
+    pub fn task(&self, index: u32) -> Task<'a> {
+        Task { stage: *self, index }
+    }
+}
+
 /// One task.
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
-    pub(super) stage: Stage<'a>,
-    pub(super) index: u32,
+    stage: Stage<'a>,
+    index: u32,
 }
 
 impl<'a> Task<'a> {

@@ -8,7 +8,7 @@ use policy_plugin_api::{
 
 use super::alive::{Alive, mix};
 use super::best::Best;
-use super::{Judge, ScoreFault};
+use super::judge::{Judge, ScoreFault};
 use crate::demand::Demand;
 use crate::gate::{Gate, Pass};
 use crate::pending::MAX_PASSED_OVER;

@@ -4,10 +4,11 @@ use policy_plugin_api::prelude::*;
 
 use super::assign::{Assigner, NONE, Offer};
 use super::budget::{Budgets, Level, key_of};
+use super::config::{DataLocalityConfig, LEAST_WAIT_US};
 use super::index::{Index, Indexes, Pending};
+use super::kept::{Kept, NOWHERE};
 use super::racks::Racks;
 use super::view::{Held, View};
-use super::{DataLocalityConfig, Kept, LEAST_WAIT_US, NOWHERE};
 use crate::demand::{Demand, Hints};
 use crate::first_fit::FirstFit;
 use crate::gate::{Gate, Pass};

@@ -126,7 +126,7 @@ impl DistributionPolicy for ResourceAware {
         let mut gate = Gate::new(running_jobs);
         let mut at_work = AtWork {
             executors: running_jobs.executors(),
-            table: Table::new(seats, running_jobs, &self.config),
+            table: Table::new(seats, running_jobs, self.config.choices, self.config.packing_percent),
             groups: Groups::new(&self.config.rules),
         };
         for stage in running_jobs.stages() {

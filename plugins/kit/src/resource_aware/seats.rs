@@ -2,7 +2,6 @@
 
 use policy_plugin_api::prelude::*;
 
-use super::ResourceAwareConfig;
 use super::load::InFlight;
 use super::slowness::Slowness;
 use crate::demand::Demand;
@@ -249,11 +248,11 @@ pub(super) struct Table<'t> {
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn new(kept: &'t mut Seats, jobs: &RunningJobs<'_>, config: &ResourceAwareConfig) -> Self {
+    /// A task has `choices` executors drawn for it; scarcity weighs `packing_percent` of what load weighs.
+    pub(super) fn new(kept: &'t mut Seats, jobs: &RunningJobs<'_>, choices: u32, packing_percent: u32) -> Self {
         // An embedder that seeds every round alike must not have the same executors drawn every round.
         let random = SplitMix64(jobs.seed() ^ jobs.number().wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let packing = config.packing_percent as f32 / 100.0;
-        let choices = config.choices;
+        let packing = packing_percent as f32 / 100.0;
         Self { kept, random, choices, packing, room: Room::default(), passed_over: 0 }
     }
 
