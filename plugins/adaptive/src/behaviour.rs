@@ -1,10 +1,9 @@
-//! The behaviours among which `adaptive` chooses: policies of this crate, made by name.
+//! The behaviours among which `adaptive` chooses: policies of the kit, made by name.
 
+use policy_kit::{Bias, ConsistentHash, DataLocality, ResourceAware, RoundRobin};
 use policy_plugin_api::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::{Bias, ConsistentHash, DataLocality, ResourceAware, RoundRobin};
 
 /// Names the behaviours: field of the config, name, policy. One line adds one.
 macro_rules! behaviours {
@@ -13,7 +12,7 @@ macro_rules! behaviours {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
         pub enum Behaviour {
-            $(#[doc = concat!("[`", stringify!($policy), "`](crate::", stringify!($policy), ")")] $name,)+
+            $(#[doc = concat!("[`", stringify!($policy), "`](policy_kit::", stringify!($policy), ")")] $name,)+
         }
 
         /// The config of each behaviour, as it would stand in `active.json`.
@@ -56,6 +55,9 @@ behaviours! {
     data_locality: DataLocality is DataLocality,
     resource_aware: ResourceAware is ResourceAware,
 }
+
+/// A behaviour and its policy.
+pub(crate) type Made = (Behaviour, Box<dyn DistributionPolicy>);
 
 impl Behaviour {
     /// The behaviour of this name.

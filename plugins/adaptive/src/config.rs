@@ -6,14 +6,14 @@ use policy_plugin_api::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::behaviour::{Behaviour, BehaviourConfigs};
-use super::rules::Rule;
-use super::signals::Signal;
+use crate::behaviour::{Behaviour, BehaviourConfigs};
+use crate::rules::Rule;
+use crate::signals::Signal;
 
 /// Rules that a config may have.
 pub const MAX_RULES: usize = 64;
 
-/// The knobs of [`Adaptive`](super::Adaptive).
+/// The knobs of [`Adaptive`](crate::policy::Adaptive).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptiveConfig {
@@ -79,7 +79,7 @@ impl Default for AdaptiveConfig {
 }
 
 impl AdaptiveConfig {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         in_range("epoch_ms", self.epoch_ms, 1, 3_600_000)?;
         in_range("min_dwell_epochs", self.min_dwell_epochs, 1, 100_000)?;
         in_range("smoothing", self.smoothing, f64::MIN_POSITIVE, 1.0)?;
@@ -112,8 +112,8 @@ fn in_range<T: PartialOrd + fmt::Display>(field: &str, value: T, low: T, high: T
 
 #[cfg(test)]
 mod tests {
-    use super::super::Adaptive;
     use super::*;
+    use crate::policy::Adaptive;
 
     #[test]
     fn what_is_out_of_range_is_refused_by_name() {

@@ -1,46 +1,50 @@
 //! `adaptive`: one of several behaviours binds, whichever the state of the system asks for.
 //!
-//! Time is cut into epochs. At the end of each, the signals that [`signals`] measured are smoothed, and either rules
-//! with hysteresis ([`rules`], the default) or a bandit that learns what pays ([`bandit`]) say which behaviour is wanted;
-//! it takes over once the one at work has had its minimum dwell. Nothing here logs: who wants to know of changes passes
-//! a function to [`Adaptive::reporting_to`].
-
-pub mod bandit;
-pub mod behaviour;
-mod config;
-pub mod rules;
-pub mod signals;
-mod state;
+//! Time is cut into epochs. At the end of each, the signals that [`signals`](crate::signals) measured are smoothed, and either rules
+//! with hysteresis ([`rules`](crate::rules), the default) or a bandit that learns what pays ([`bandit`](crate::bandit)) say which behaviour is wanted;
+//! it takes over once the one at work has had its minimum dwell. Each change is an event.
+#![forbid(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use policy_plugin_api::prelude::*;
+use tracing::info;
 
-use bandit::Bandit;
-pub use behaviour::{Behaviour, BehaviourConfigs};
-pub use config::{AdaptiveConfig, MAX_RULES, Mode};
-pub use rules::Rule;
-use rules::{Reason, Rules};
-pub use signals::Signal;
-use signals::{Epoch, Smoothed};
-pub use state::STATE_VERSION;
+use crate::bandit::Bandit;
+use crate::behaviour::Made;
+use crate::control::{Chooser, Control};
+use crate::rules::{Reason, Rules};
+use crate::state;
+
+pub use crate::behaviour::{Behaviour, BehaviourConfigs};
+pub use crate::config::{AdaptiveConfig, MAX_RULES, Mode};
+pub use crate::rules::Rule;
+pub use crate::signals::Signal;
+pub use crate::state::STATE_VERSION;
 
 /// One change of mind.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+struct Change {
     /// The end of the epoch, in microseconds on the clock of the rounds.
-    pub at_us: u64,
+    at_us: u64,
     /// The behaviour that was at work.
-    pub from: &'static str,
+    from: &'static str,
     /// The one that takes over.
-    pub to: &'static str,
+    to: &'static str,
     /// What decided: the name of a [`Signal`], or `reward_bound` for the bandit.
-    pub signal: &'static str,
+    signal: &'static str,
     /// Its smoothed value, in its unit. For the bandit: the bound of the new behaviour, infinite where it was never
     /// tried.
-    pub value: f64,
+    value: f64,
     /// What the value has passed: the rule's threshold; for the bandit, the bound of the former behaviour.
-    pub threshold: f64,
+    threshold: f64,
+}
+
+impl Change {
+    fn report(&self) {
+        let Self { at_us, from, to, signal, value, threshold } = *self;
+        info!(target: "adaptive", at_us, from, to, signal, value, threshold, "another behaviour takes over");
+    }
 }
 
 /// Chooses among behaviours.
@@ -51,105 +55,15 @@ pub struct Change {
 /// take for it.
 #[derive(Debug)]
 pub struct Adaptive {
-    behaviours: Vec<(Behaviour, Box<dyn DistributionPolicy>)>,
+    behaviours: Vec<Made>,
     epoch_us: u64,
     floor_us: u64,
     min_dwell_epochs: u32,
     smoothing: f64,
-    report: fn(&Change),
     control: Mutex<Control>,
 }
 
-/// What changes from round to round.
-#[derive(Debug)]
-struct Control {
-    /// Index of the behaviour at work, since when, and for how many full epochs.
-    current: usize,
-    since_us: u64,
-    dwell_epochs: u32,
-    epoch_start_us: Option<u64>,
-    epoch: Epoch,
-    /// What the behaviour has earned since the last pull.
-    earned: Earned,
-    signals: Smoothed,
-    chooser: Chooser,
-}
-
-/// Rewards of the epochs of one pull.
-#[derive(Clone, Copy, Debug, Default)]
-struct Earned {
-    sum: f64,
-    epochs: u32,
-}
-
-impl Earned {
-    fn extend(&mut self, reward: Option<f64>) {
-        self.sum += reward.unwrap_or_default();
-        self.epochs += u32::from(reward.is_some());
-    }
-
-    /// The mean; `None` when no epoch has shown anything.
-    fn take(&mut self) -> Option<f64> {
-        let Self { sum, epochs } = std::mem::take(self);
-        (epochs > 0).then(|| sum / f64::from(epochs))
-    }
-}
-
-#[derive(Debug)]
-enum Chooser {
-    Rules(Rules),
-    /// Arms are the behaviours, in their order.
-    Bandit(Bandit),
-}
-
 impl Adaptive {
-    /// Makes the policy; `report` is told of each change, from within the round that it takes effect in.
-    ///
-    /// # Errors
-    /// When the config, or that of a behaviour, is out of range.
-    pub fn reporting_to(report: fn(&Change), config: AdaptiveConfig) -> Result<Self> {
-        config.check()?;
-        let (wanted, chooser) = match config.mode {
-            Mode::Bandit => {
-                let bandit = Bandit::new(config.arms.len(), config.gamma, config.exploration);
-                (config.arms, Chooser::Bandit(bandit))
-            }
-            Mode::Rules => {
-                let rules = Rules::new(config.rules, config.otherwise);
-                (rules.behaviours().collect(), Chooser::Rules(rules))
-            }
-        };
-        let mut behaviours: Vec<(Behaviour, Box<dyn DistributionPolicy>)> = Vec::new();
-        for behaviour in wanted {
-            if behaviours.iter().all(|known| known.0 != behaviour) {
-                behaviours.push((behaviour, behaviour.make(&config.configs)?));
-            }
-        }
-        let current = match chooser {
-            Chooser::Rules(_) => behaviours.iter().position(|known| known.0 == config.otherwise).unwrap_or(0),
-            Chooser::Bandit(_) => 0,
-        };
-        let control = Control {
-            current,
-            since_us: 0,
-            dwell_epochs: 0,
-            epoch_start_us: None,
-            epoch: Epoch::default(),
-            earned: Earned::default(),
-            signals: Smoothed::default(),
-            chooser,
-        };
-        Ok(Self {
-            behaviours,
-            epoch_us: config.epoch_ms * 1_000,
-            floor_us: config.slowdown_floor_ms * 1_000,
-            min_dwell_epochs: config.min_dwell_epochs,
-            smoothing: config.smoothing,
-            report,
-            control: Mutex::new(control),
-        })
-    }
-
     /// The behaviour at work.
     #[must_use]
     pub fn current(&self) -> Behaviour {
@@ -234,7 +148,35 @@ impl FromConfig for Adaptive {
     type Config = AdaptiveConfig;
 
     fn from_config(config: AdaptiveConfig) -> Result<Self> {
-        Self::reporting_to(|_| {}, config)
+        config.check()?;
+        let (wanted, chooser) = match config.mode {
+            Mode::Bandit => {
+                let bandit = Bandit::new(config.arms.len(), config.gamma, config.exploration);
+                (config.arms, Chooser::Bandit(bandit))
+            }
+            Mode::Rules => {
+                let rules = Rules::new(config.rules, config.otherwise);
+                (rules.behaviours().collect(), Chooser::Rules(rules))
+            }
+        };
+        let mut behaviours: Vec<Made> = Vec::new();
+        for behaviour in wanted {
+            if behaviours.iter().all(|known| known.0 != behaviour) {
+                behaviours.push((behaviour, behaviour.make(&config.configs)?));
+            }
+        }
+        let current = match chooser {
+            Chooser::Rules(_) => behaviours.iter().position(|known| known.0 == config.otherwise).unwrap_or(0),
+            Chooser::Bandit(_) => 0,
+        };
+        Ok(Self {
+            behaviours,
+            epoch_us: config.epoch_ms * 1_000,
+            floor_us: config.slowdown_floor_ms * 1_000,
+            min_dwell_epochs: config.min_dwell_epochs,
+            smoothing: config.smoothing,
+            control: Mutex::new(Control::new(current, chooser)),
+        })
     }
 }
 
@@ -247,7 +189,7 @@ impl DistributionPolicy for Adaptive {
     ) -> Result<Vec<BoundTask>> {
         let (current, change) = self.begin_round(running_jobs);
         if let Some(change) = change {
-            (self.report)(&change);
+            change.report();
         }
         self.behaviours[current].1.bind_tasks(slots, running_jobs).await
     }
@@ -264,10 +206,27 @@ impl DistributionPolicy for Adaptive {
     }
 
     fn export_state(&self) -> Option<PolicyState> {
-        Some(state::export(self))
+        Some(state::export(&self.behaviours, &self.control()))
     }
 
     fn import_state(&self, state: &PolicyState) -> Result<()> {
-        state::import(self, state)
+        state::import(&self.behaviours, &mut self.control(), state)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    policy_testkit::policy_conformance!(
+        Adaptive,
+        defaults = "{}",
+        restless = r#"{"epoch_ms": 1, "min_dwell_epochs": 1, "smoothing": 1, "otherwise": "consistent-hash", "rules": [
+            {"signal": "executors_lost_share", "enter": 0.1, "leave": 0.05, "behaviour": "bias"},
+            {"signal": "queue_tasks_per_vcore", "enter": 1, "leave": 0.5, "behaviour": "data-locality"},
+            {"signal": "utilisation", "enter": 0.5, "leave": 0.6, "behaviour": "resource-aware"}
+        ]}"#,
+        bandit = r#"{"mode": "bandit", "epoch_ms": 1, "min_dwell_epochs": 1,
+                     "arms": ["bias", "round-robin", "consistent-hash", "data-locality", "resource-aware"]}"#,
+    );
 }

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::behaviour::Behaviour;
-use super::signals::{Signal, Smoothed};
+use crate::behaviour::Behaviour;
+use crate::signals::{Signal, Smoothed};
 
 /// One rule: from where the signal passes `enter` until it passes `leave`, the behaviour is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ impl Rule {
 
 /// The rules and which of them are in force.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     rules: Vec<Rule>,
     in_force: Vec<bool>,
     otherwise: Behaviour,
@@ -41,34 +41,34 @@ pub(super) struct Rules {
 
 /// What made a behaviour wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reason {
-    pub(super) signal: &'static str,
-    pub(super) value: f64,
-    pub(super) threshold: f64,
+pub(crate) struct Reason {
+    pub(crate) signal: &'static str,
+    pub(crate) value: f64,
+    pub(crate) threshold: f64,
 }
 
 impl Rules {
-    pub(super) fn new(rules: Vec<Rule>, otherwise: Behaviour) -> Self {
+    pub(crate) fn new(rules: Vec<Rule>, otherwise: Behaviour) -> Self {
         Self { in_force: vec![false; rules.len()], rules, otherwise }
     }
 
-    pub(super) fn behaviours(&self) -> impl Iterator<Item = Behaviour> + '_ {
+    pub(crate) fn behaviours(&self) -> impl Iterator<Item = Behaviour> + '_ {
         self.rules.iter().map(|rule| rule.behaviour).chain([self.otherwise])
     }
 
     /// Which rules are in force: what hysteresis has to remember.
-    pub(super) fn in_force(&self) -> &[bool] {
+    pub(crate) fn in_force(&self) -> &[bool] {
         &self.in_force
     }
 
     /// Takes over what was in force; nothing, when there are other rules now.
-    pub(super) fn restore(&mut self, in_force: &[bool]) {
+    pub(crate) fn restore(&mut self, in_force: &[bool]) {
         if in_force.len() == self.in_force.len() {
             self.in_force.copy_from_slice(in_force);
         }
     }
 
-    pub(super) fn update(&mut self, signals: &Smoothed) {
+    pub(crate) fn update(&mut self, signals: &Smoothed) {
         for (rule, in_force) in self.rules.iter().zip(&mut self.in_force) {
             if let Some(value) = signals.get(rule.signal) {
                 *in_force = rule.in_force(*in_force, value);
@@ -77,7 +77,7 @@ impl Rules {
     }
 
     /// The behaviour of the first rule in force, and why it is not `current`.
-    pub(super) fn wanted(&self, current: Behaviour, signals: &Smoothed) -> (Behaviour, Reason) {
+    pub(crate) fn wanted(&self, current: Behaviour, signals: &Smoothed) -> (Behaviour, Reason) {
         let reason = |rule: &Rule, threshold| {
             let value = signals.get(rule.signal).unwrap_or_default();
             Reason { signal: rule.signal.name(), value, threshold }

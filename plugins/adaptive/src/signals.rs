@@ -54,19 +54,19 @@ impl Signal {
 
 /// The smoothed signals.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Smoothed([Option<f64>; Signal::ALL.len()]);
+pub(crate) struct Smoothed([Option<f64>; Signal::ALL.len()]);
 
 impl Smoothed {
-    pub(super) fn get(&self, signal: Signal) -> Option<f64> {
+    pub(crate) fn get(&self, signal: Signal) -> Option<f64> {
         self.0[signal as usize]
     }
 
-    pub(super) fn set(&mut self, signal: Signal, value: Option<f64>) {
+    pub(crate) fn set(&mut self, signal: Signal, value: Option<f64>) {
         self.0[signal as usize] = value;
     }
 
     /// Moves each signal by `smoothing` of the way to what the epoch measured; the first measurement counts in full.
-    pub(super) fn take(&mut self, epoch: &Epoch, smoothing: f64) {
+    pub(crate) fn take(&mut self, epoch: &Epoch, smoothing: f64) {
         for signal in Signal::ALL {
             if let Some(measured) = epoch.measure(signal).filter(|value| value.is_finite()) {
                 let before = self.get(signal).unwrap_or(measured);
@@ -78,7 +78,7 @@ impl Smoothed {
 
 /// What one epoch has shown so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Epoch {
+pub(crate) struct Epoch {
     rounds: f64,
     busy_share: f64,
     queue_share: f64,
@@ -97,7 +97,7 @@ pub(super) struct Epoch {
 
 impl Epoch {
     /// Counts a round.
-    pub(super) fn round(&mut self, jobs: &RunningJobs<'_>) {
+    pub(crate) fn round(&mut self, jobs: &RunningJobs<'_>) {
         let executors = jobs.executors();
         let sum = |column: &[u32]| column.iter().map(|&value| u64::from(value)).sum::<u64>();
         let (all, free) = (sum(executors.vcores()), sum(executors.free_vcores()));
@@ -110,7 +110,7 @@ impl Epoch {
     }
 
     /// Counts a happening. Tasks that started before `since_us`, under another behaviour, earn it no reward.
-    pub(super) fn observe(&mut self, seen: &Observation, since_us: u64, floor_us: u64) {
+    pub(crate) fn observe(&mut self, seen: &Observation, since_us: u64, floor_us: u64) {
         match seen.kind {
             ObservationKind::ExecutorLost => self.lost += 1.0,
             ObservationKind::Finished => {
@@ -149,7 +149,7 @@ impl Epoch {
     }
 
     /// What the behaviour at work has earned in this epoch: the mean over the tasks that started and finished under it.
-    pub(super) fn reward(&self) -> Option<f64> {
+    pub(crate) fn reward(&self) -> Option<f64> {
         (self.rewarded > 0.0).then(|| self.reward / self.rewarded)
     }
 }

@@ -2,10 +2,10 @@
 
 use policy_plugin_api::prelude::*;
 
-use super::bandit::Arm;
-use super::behaviour::Behaviour;
-use super::signals::Signal;
-use super::{Adaptive, Chooser, Control};
+use crate::bandit::Arm;
+use crate::behaviour::{Behaviour, Made};
+use crate::control::{Chooser, Control};
+use crate::signals::Signal;
 
 /// The version of the exported state. Little-endian: name of the behaviour at work; its dwell in epochs (`u32`); for
 /// each of [`Signal::ALL`] a flag (`u8`) and the smoothed value (`f64`); the number of rules (`u32`) and a flag for each;
@@ -24,11 +24,10 @@ struct Handed<'b> {
     inner: Vec<(&'b str, PolicyState)>,
 }
 
-pub(super) fn export(policy: &Adaptive) -> PolicyState {
+pub(crate) fn export(behaviours: &[Made], control: &Control) -> PolicyState {
     let mut bytes = Vec::new();
     {
-        let control = policy.control();
-        put(&mut bytes, policy.behaviours[control.current].0.name().as_bytes());
+        put(&mut bytes, behaviours[control.current].0.name().as_bytes());
         bytes.extend(control.dwell_epochs.to_le_bytes());
         for signal in Signal::ALL {
             let value = control.signals.get(signal);
@@ -42,13 +41,13 @@ pub(super) fn export(policy: &Adaptive) -> PolicyState {
         bytes.extend((in_force.len() as u32).to_le_bytes());
         bytes.extend(in_force.iter().map(|&in_force| u8::from(in_force)));
         bytes.extend((arms.len() as u32).to_le_bytes());
-        for ((behaviour, _), arm) in policy.behaviours.iter().zip(arms) {
+        for ((behaviour, _), arm) in behaviours.iter().zip(arms) {
             put(&mut bytes, behaviour.name().as_bytes());
             bytes.extend(arm.pulls.to_le_bytes());
             bytes.extend(arm.reward.to_le_bytes());
         }
     }
-    let inner = policy.behaviours.iter().filter_map(|(behaviour, policy)| Some((behaviour, policy.export_state()?)));
+    let inner = behaviours.iter().filter_map(|(behaviour, policy)| Some((behaviour, policy.export_state()?)));
     let inner: Vec<_> = inner.collect();
     bytes.extend((inner.len() as u32).to_le_bytes());
     for (behaviour, state) in inner {
@@ -59,7 +58,7 @@ pub(super) fn export(policy: &Adaptive) -> PolicyState {
     PolicyState { version: STATE_VERSION, bytes }
 }
 
-pub(super) fn import(policy: &Adaptive, state: &PolicyState) -> Result<()> {
+pub(crate) fn import(behaviours: &[Made], control: &mut Control, state: &PolicyState) -> Result<()> {
     if state.version != STATE_VERSION {
         let version = state.version;
         return Err(PolicyError::declined(format!("state version {version}, this policy reads {STATE_VERSION}")));
@@ -67,16 +66,15 @@ pub(super) fn import(policy: &Adaptive, state: &PolicyState) -> Result<()> {
     let handed = read(&state.bytes).ok_or_else(|| PolicyError::declined("the state is not one of adaptive"))?;
     let index = |name: &str| {
         let behaviour = Behaviour::by_name(name)?;
-        policy.behaviours.iter().position(|known| known.0 == behaviour)
+        behaviours.iter().position(|known| known.0 == behaviour)
     };
     for (name, state) in &handed.inner {
         // A behaviour that refuses starts cold, and so does none that is no longer configured.
         if let Some(index) = index(name) {
-            let _ = policy.behaviours[index].1.import_state(state);
+            let _ = behaviours[index].1.import_state(state);
         }
     }
-    let mut control = policy.control();
-    let Control { current, dwell_epochs, signals, chooser, .. } = &mut *control;
+    let Control { current, dwell_epochs, signals, chooser, .. } = control;
     // With another config, the behaviour of then may not be there: this policy starts as it is, and dwells anew.
     if let Some(index) = index(handed.current) {
         (*current, *dwell_epochs) = (index, handed.dwell_epochs);

@@ -1,16 +1,13 @@
 //! What `adaptive` promises: few switches, each for a reason; and what the bandit learns.
 
 use std::f64::consts::PI;
-use std::sync::{Mutex, PoisonError};
 
-use policy_kit::Adaptive;
-use policy_kit::adaptive::bandit::Bandit;
-use policy_kit::adaptive::{AdaptiveConfig, Behaviour, Change, Mode, Rule, Signal};
+use policy_adaptive::bandit::Bandit;
+use policy_adaptive::policy::{Adaptive, AdaptiveConfig, Behaviour, Mode, Rule, Signal};
 use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::spec::{executor, job, round, stage};
-use policy_wire::block::BlockRef;
 
 /// A round of the test kit moves the clock by so much; epochs are as long, so a round is an epoch.
 const EPOCH_MS: u64 = 10;
@@ -24,7 +21,7 @@ fn cluster(number: u64, busy: u32) -> TestRound {
 
 fn tell(policy: &Adaptive, batch: &[Observation]) {
     let block = observe::encode(batch);
-    policy.observe(&Observations::from_block(BlockRef::new(&block)).unwrap());
+    policy.observe(&Observations::from_block(&block).unwrap());
 }
 
 fn finished(number: u64, duration_us: u64, queue_wait_us: u64) -> Observation {
@@ -116,19 +113,6 @@ fn an_epoch_is_time_and_not_a_number_of_rounds() {
     let policy = made(AdaptiveConfig { epoch_ms: 100 * EPOCH_MS, ..config() });
     let at = switches(&behaviours(&policy, std::iter::repeat_n(10, 300)));
     assert_eq!(at, [100], "the first full epoch decides");
-}
-
-#[test]
-fn every_change_is_reported_with_its_reason() {
-    static SEEN: Mutex<Vec<Change>> = Mutex::new(Vec::new());
-    let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let policy = Adaptive::reporting_to(|change| SEEN.lock().unwrap().push(*change), config()).unwrap();
-    let at = switches(&behaviours(&policy, [60, 20, 20, 80, 80]));
-    assert_eq!(at, [2, 4]);
-    let change =
-        |at_us, from, to, value, threshold| Change { at_us, from, to, signal: "utilisation", value, threshold };
-    let into = change(1_030_000, "round-robin", "bias", 0.2, 0.3);
-    assert_eq!(*seen(), [into, change(1_050_000, "bias", "round-robin", 0.8, 0.5)]);
 }
 
 #[test]

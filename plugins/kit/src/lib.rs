@@ -1,8 +1,6 @@
-//! The plain part of policies: complete policies without an ABI, and the parts that they share.
+//! What two or more crates use of policies: the policies that the host compiles in or `adaptive` chooses among, and the
+//! parts that several rules share. Nothing here loads or exports; what one plugin alone uses is in that plugin.
 //!
-//! The host compiles [`Bias`] and [`RoundRobin`] in as its fallbacks, and each bundled plugin exports one of these
-//! types; nothing here loads or exports. A policy's file holds its rule and its config; what several rules need stands in
-//! a module of its own:
 //!
 //! | module | holds |
 //! |---|---|
@@ -24,7 +22,6 @@
 //!   wait, and required labels of [`ResourceAware`]).
 #![forbid(unsafe_code)]
 
-pub mod adaptive;
 pub mod bias;
 pub mod binding;
 pub mod composite;
@@ -38,9 +35,7 @@ pub mod pending;
 pub mod resource_aware;
 pub mod ring;
 pub mod round_robin;
-pub mod tenant_fair;
 
-pub use adaptive::Adaptive;
 pub use bias::Bias;
 pub use binding::Binding;
 pub use composite::Composite;
@@ -48,4 +43,3 @@ pub use consistent_hash::ConsistentHash;
 pub use data_locality::DataLocality;
 pub use resource_aware::ResourceAware;
 pub use round_robin::RoundRobin;
-pub use tenant_fair::TenantFair;

@@ -1,6 +1,6 @@
 //! Every policy passes the conformance suite and wastes no vcore, whatever the round.
 
-use policy_kit::{Bias, Binding, Composite, ConsistentHash, ResourceAware, RoundRobin, TenantFair};
+use policy_kit::{Bias, Binding, Composite, ConsistentHash, ResourceAware, RoundRobin};
 use policy_plugin_api::prelude::*;
 use policy_testkit::TestRound;
 use policy_testkit::arbitrary;
@@ -94,7 +94,6 @@ proptest! {
         prop_assert_eq!(bound(&round, &made::<Binding>()), bindable);
         prop_assert_eq!(bound(&round, &made::<ConsistentHash>()), bindable);
         prop_assert_eq!(bound(&round, &made::<ResourceAware>()), bindable);
-        prop_assert_eq!(bound(&round, &made::<TenantFair>()), bindable);
         prop_assert_eq!(bound(&round, &made::<Scored>()), bindable);
     }
 

@@ -1,8 +1,8 @@
-//! What `tenant-fair` costs, and what `adaptive` adds to the behaviour at work:
-//! `cargo bench -p policy-kit --bench fairness`. Sides that are compared alternate (A B B A …);
+//! What `tenant-fair` costs: `cargo bench -p policy-tenant-fair --bench fairness`. Sides that are compared alternate (A B B A …);
 //! a ratio is the median of the paired ratios. Absolute times are for sizing only.
 #![allow(missing_docs, reason = "a program")]
 
+#[path = "../../kit/benches/paired/mod.rs"]
 mod paired;
 
 use std::collections::BinaryHeap;
@@ -12,13 +12,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use paired::{compare, median};
-use policy_kit::tenant_fair::{Placement, TenantFairConfig};
-use policy_kit::{Adaptive, RoundRobin, TenantFair};
-use policy_plugin_api::observe;
 use policy_plugin_api::prelude::*;
+use policy_tenant_fair::policy::{Placement, TenantFair, TenantFairConfig};
 use policy_testkit::TestRound;
 use policy_testkit::spec::{executor, job, round, stage, task};
-use policy_wire::block::BlockRef;
 
 /// Least time of a block.
 const BLOCK: Duration = Duration::from_millis(5);
@@ -47,7 +44,6 @@ fn main() {
         );
     }
     heap();
-    adaptive();
 }
 
 fn report(placement: &str, what: &str, tasks: usize, mut call: impl FnMut() -> usize) {
@@ -70,30 +66,6 @@ fn heap() {
     };
     let seconds = median(&(0..PAIRS).map(|_| time(&mut update)).collect::<Vec<_>>());
     println!("bare heap of 1,000: {:.0} ns an update", seconds * 1e3);
-}
-
-/// Round robin by itself, and as the behaviour at work of `adaptive`; and what an observation costs.
-fn adaptive() {
-    let (plain, round) = (RoundRobin::default(), busy_cluster(1_000));
-    let policy = Adaptive::from_config(<Adaptive as FromConfig>::Config::default()).expect("a config");
-    let added = compare(PAIRS, BLOCK, || once(&plain, &round), || once(&policy, &round));
-    println!(
-        "adaptive: adds {:.1} us a round of 10,000 executors, 1,000 stages, 100 free slots; ratio {added}",
-        added.difference / 1e3
-    );
-    let seen = Observation {
-        duration_us: 1_000,
-        remote_bytes: 1 << 20,
-        ..Observation::new(ObservationKind::Finished, ExecutorUid(0), 1)
-    };
-    let block = observe::encode(&vec![seen; 10_000]);
-    let batch = Observations::from_block(BlockRef::new(&block)).expect("a batch");
-    let mut tell = || {
-        policy.observe(&batch);
-        1
-    };
-    let seconds = median(&(0..PAIRS).map(|_| time(&mut tell)).collect::<Vec<_>>());
-    println!("adaptive: {:.0} ns an observation, those of its behaviours with it", seconds * 1e9 / 1e4);
 }
 
 fn time(call: impl FnMut() -> usize) -> f64 {

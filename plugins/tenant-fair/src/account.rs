@@ -4,65 +4,65 @@ use std::cmp::Reverse;
 
 use policy_plugin_api::prelude::*;
 
-use super::Weights;
-use super::party::{Between, Party};
-use super::turns::Turns;
-use crate::demand::Demand;
+use crate::party::{Between, Party};
+use crate::turns::Turns;
+use crate::weights::Weights;
+use policy_kit::demand::Demand;
 
 /// No job.
-pub(super) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Buffers that are kept from round to round.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub(super) accounts: Vec<Account>,
-    pub(super) next_job: Vec<u32>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) line: Vec<Reverse<(u64, u32)>>,
+pub(crate) struct Scratch {
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) next_job: Vec<u32>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) line: Vec<Reverse<(u64, u32)>>,
 }
 
 /// A tenant in the heap: lowest share first, then who was served longest ago, then whose first job comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry(Reverse<(u64, u64, u32, u32)>);
+pub(crate) struct Entry(Reverse<(u64, u64, u32, u32)>);
 
 impl Entry {
-    pub(super) fn new(share: f64, account: &Account, tenant: usize) -> Self {
+    pub(crate) fn new(share: f64, account: &Account, tenant: usize) -> Self {
         // Of numbers that are not negative, the bits are in order as the numbers are.
         Self(Reverse((share.to_bits(), account.last_served, account.first_job, tenant as u32)))
     }
 
-    pub(super) fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         f64::from_bits(self.0.0.0)
     }
 
-    pub(super) fn tenant(&self) -> usize {
+    pub(crate) fn tenant(&self) -> usize {
         self.0.0.3 as usize
     }
 }
 
 /// A tenant: what it holds, and where it stands in its pending tasks.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
-    pub(super) vcores: u64,
-    pub(super) memory_mib: u64,
+pub(crate) struct Account {
+    pub(crate) vcores: u64,
+    pub(crate) memory_mib: u64,
     /// What its weight is measured against: the cluster's vcores (memory) times its weight.
-    pub(super) vcores_scale: f64,
-    pub(super) memory_scale: f64,
+    pub(crate) vcores_scale: f64,
+    pub(crate) memory_scale: f64,
     /// Vcores granted to everyone while a vcore's worth is its own by weight.
-    pub(super) turn: f64,
-    pub(super) last_served: u64,
-    pub(super) first_job: u32,
-    pub(super) last_job: u32,
-    pub(super) job: u32,
-    pub(super) stage: u32,
-    pub(super) stages_end: u32,
+    pub(crate) turn: f64,
+    pub(crate) last_served: u64,
+    pub(crate) first_job: u32,
+    pub(crate) last_job: u32,
+    pub(crate) job: u32,
+    pub(crate) stage: u32,
+    pub(crate) stages_end: u32,
     /// What its next task takes. Of a stage whose tasks differ, that task is drawn already: `head`.
-    pub(super) demand: Demand,
-    pub(super) head: Option<TaskId>,
+    pub(crate) demand: Demand,
+    pub(crate) head: Option<TaskId>,
     /// Whether its next task is known.
-    pub(super) is_open: bool,
-    pub(super) is_done: bool,
-    pub(super) passed_over: u32,
+    pub(crate) is_open: bool,
+    pub(crate) is_done: bool,
+    pub(crate) passed_over: u32,
 }
 
 impl Account {
@@ -90,7 +90,7 @@ impl Account {
     /// The weighted dominant share with `times` more of its next task. Each quotient is rounded once, of whole numbers,
     /// so that equal shares compare equal.
     #[inline]
-    pub(super) fn share_with(&self, times: u32) -> f64 {
+    pub(crate) fn share_with(&self, times: u32) -> f64 {
         let vcores = self.vcores.saturating_add(u64::from(self.demand.vcores) * u64::from(times));
         let memory_mib = self.memory_mib.saturating_add(u64::from(self.demand.memory_mib) * u64::from(times));
         (vcores as f64 / self.vcores_scale).max(memory_mib as f64 / self.memory_scale)
@@ -98,7 +98,7 @@ impl Account {
 
     /// How many of its next tasks it is granted, at most `most`, before its share with one more reaches `next`; one at
     /// least.
-    pub(super) fn run_below(&self, next: f64, most: u32) -> u32 {
+    pub(crate) fn run_below(&self, next: f64, most: u32) -> u32 {
         if most <= 1 || self.share_with(2) >= next {
             return most.min(1);
         }
@@ -118,7 +118,7 @@ impl Account {
 
     /// When a tenant that holds nothing is due: once everyone together was granted what makes its next task its own by
     /// weight.
-    pub(super) fn due(&self) -> u64 {
+    pub(crate) fn due(&self) -> u64 {
         let wait_vcores = self.turn * f64::from(self.demand.vcores);
         self.last_served.saturating_add(wait_vcores.ceil() as u64)
     }
@@ -126,7 +126,7 @@ impl Account {
 
 impl Scratch {
     /// Takes up the round's parties and their jobs.
-    pub(super) fn fill(&mut self, jobs: &RunningJobs<'_>, between: Between, weights: &Weights, turns: &Turns) {
+    pub(crate) fn fill(&mut self, jobs: &RunningJobs<'_>, between: Between, weights: &Weights, turns: &Turns) {
         let executors = jobs.executors();
         let vcores: u64 = executors.vcores().iter().map(|&vcores| u64::from(vcores)).sum();
         let memory_mib = match between == Between::Jobs || executors.free_memory_mib().is_empty() {

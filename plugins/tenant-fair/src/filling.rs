@@ -9,14 +9,14 @@ use std::collections::BinaryHeap;
 
 use policy_plugin_api::prelude::*;
 
-use super::Weights;
-use super::account::{Entry, NONE, Scratch};
-use super::party::Between;
-use super::placing::Placing;
-use super::turns::Turns;
-use crate::demand::{Demand, Hints};
-use crate::gate::{Gate, Pass};
-use crate::pending::{Draw, MAX_PASSED_OVER};
+use crate::account::{Entry, NONE, Scratch};
+use crate::party::Between;
+use crate::placing::Placing;
+use crate::turns::Turns;
+use crate::weights::Weights;
+use policy_kit::demand::{Demand, Hints};
+use policy_kit::gate::{Gate, Pass};
+use policy_kit::pending::{Draw, MAX_PASSED_OVER};
 
 /// What one tenant may pass over even where many share [`MAX_PASSED_OVER`].
 const LEAST_PASSED_OVER: u32 = 16;
@@ -24,7 +24,7 @@ const LEAST_PASSED_OVER: u32 = 16;
 const SEARCH: u32 = 16;
 
 /// A round under way. `I` is the iterator behind [`Draw`], which has no name.
-pub(super) struct Filling<'r, 's, I> {
+pub(crate) struct Filling<'r, 's, I> {
     jobs: RunningJobs<'r>,
     gate: Gate<'r>,
     placing: Placing<'s>,
@@ -42,7 +42,7 @@ pub(super) struct Filling<'r, 's, I> {
 }
 
 impl<'r, 's, I: Iterator<Item = (u32, u32)>> Filling<'r, 's, I> {
-    pub(super) fn new(
+    pub(crate) fn new(
         jobs: &RunningJobs<'r>,
         between: Between,
         weights: &Weights,
@@ -85,7 +85,7 @@ impl<'r, 's, I: Iterator<Item = (u32, u32)>> Filling<'r, 's, I> {
     }
 
     /// Grants until nothing is free, or nothing that waits fits.
-    pub(super) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while !self.placing.is_exhausted() {
             // At most every other grant goes to the line, so that no number of small tenants stops the others.
             if let Some(tenant) = self.due() {
@@ -100,7 +100,7 @@ impl<'r, 's, I: Iterator<Item = (u32, u32)>> Filling<'r, 's, I> {
     }
 
     /// Ends the round; the buffers go back.
-    pub(super) fn finish(self, turns: &mut Turns) -> Vec<BoundTask> {
+    pub(crate) fn finish(self, turns: &mut Turns) -> Vec<BoundTask> {
         turns.end(self.clock, self.scratch.accounts.iter().map(|account| account.last_served));
         self.scratch.entries = self.heap.into_vec();
         self.scratch.line = self.line.into_vec();

@@ -16,17 +16,17 @@ pub enum Between {
 }
 
 /// One that shares.
-pub(super) struct Party<'r> {
-    pub(super) name: &'r str,
+pub(crate) struct Party<'r> {
+    pub(crate) name: &'r str,
     /// Whose weight it has.
-    pub(super) tenant: &'r str,
-    pub(super) vcores_in_use: u64,
-    pub(super) memory_mib_in_use: u64,
+    pub(crate) tenant: &'r str,
+    pub(crate) vcores_in_use: u64,
+    pub(crate) memory_mib_in_use: u64,
 }
 
 impl Between {
     /// How many share in this round.
-    pub(super) fn count(self, jobs: &RunningJobs<'_>) -> usize {
+    pub(crate) fn count(self, jobs: &RunningJobs<'_>) -> usize {
         match self {
             Self::Tenants => jobs.tenants().len(),
             Self::Jobs => jobs.jobs().len(),
@@ -34,7 +34,7 @@ impl Between {
     }
 
     /// The party with this number, below [`Between::count`].
-    pub(super) fn party<'r>(self, jobs: &RunningJobs<'r>, index: usize) -> Party<'r> {
+    pub(crate) fn party<'r>(self, jobs: &RunningJobs<'r>, index: usize) -> Party<'r> {
         match self {
             Self::Tenants => {
                 let tenant = jobs.tenant(TenantId(index as u32));
@@ -58,7 +58,7 @@ impl Between {
     }
 
     /// The number of the party that a job belongs to.
-    pub(super) fn of(self, job: &Job<'_>) -> usize {
+    pub(crate) fn of(self, job: &Job<'_>) -> usize {
         match self {
             Self::Tenants => job.tenant().id().index(),
             Self::Jobs => job.id().index(),

@@ -2,9 +2,9 @@
 
 use policy_plugin_api::{AvailableTaskSlots, ExecutorId};
 
-use crate::demand::{Demand, Hints};
-use crate::first_fit::FirstFit;
-use crate::gate::Pass;
+use policy_kit::demand::{Demand, Hints};
+use policy_kit::first_fit::FirstFit;
+use policy_kit::gate::Pass;
 
 /// Executors that a round may step over while it looks for the next one in turn, for each task it may bind and for each
 /// executor. Once they are used up, the rest of the round is placed first fit, which never looks at one twice in vain.
@@ -13,7 +13,7 @@ const STEPS_AN_EXECUTOR: u64 = 4;
 
 /// The executors of a round.
 #[derive(Debug)]
-pub(super) struct Placing<'s> {
+pub(crate) struct Placing<'s> {
     executors: FirstFit<'s>,
     ring: Option<Ring>,
 }
@@ -28,26 +28,26 @@ struct Ring {
 
 impl<'s> Placing<'s> {
     /// The executor with most free vcores first.
-    pub(super) fn pack(slots: &'s mut [AvailableTaskSlots], tasks: usize) -> Self {
+    pub(crate) fn pack(slots: &'s mut [AvailableTaskSlots], tasks: usize) -> Self {
         Self { executors: FirstFit::most_free_first(slots, tasks), ring: None }
     }
 
     /// One task each, in the order of `slots`.
-    pub(super) fn spread(slots: &'s mut [AvailableTaskSlots], tasks: usize) -> Self {
+    pub(crate) fn spread(slots: &'s mut [AvailableTaskSlots], tasks: usize) -> Self {
         let steps_left = tasks as u64 * STEPS_A_TASK + slots.len() as u64 * STEPS_AN_EXECUTOR;
         Self { executors: FirstFit::new(slots), ring: Some(Ring { at: 0, steps_left, hints: Hints::default() }) }
     }
 
     /// Whether no executor has anything free.
     #[inline]
-    pub(super) fn is_exhausted(&mut self) -> bool {
+    pub(crate) fn is_exhausted(&mut self) -> bool {
         self.executors.is_exhausted()
     }
 
     /// Takes one task off an executor; `None` when it fits nowhere. `own` are the hints of a stage that may not use
     /// every executor.
     #[inline]
-    pub(super) fn place(&mut self, demand: Demand, pass: &Pass<'_>, own: Option<&mut Hints>) -> Option<ExecutorId> {
+    pub(crate) fn place(&mut self, demand: Demand, pass: &Pass<'_>, own: Option<&mut Hints>) -> Option<ExecutorId> {
         match &mut self.ring {
             Some(ring) if ring.steps_left > 0 => ring.place(&mut self.executors, demand, pass, own),
             _ => self.executors.place(demand, pass, own),

@@ -7,27 +7,22 @@
 //! method of Jefferson does for seats. What that order alone would starve (a tenant whose single task is larger than its
 //! share) is served from a line of tenants that hold nothing.
 
-mod account;
-mod filling;
-mod party;
-mod placing;
-mod turns;
-
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use policy_kit::pending::draw;
 use policy_plugin_api::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::pending::draw;
-use account::Scratch;
-use filling::Filling;
-use placing::Placing;
-use turns::Turns;
+use crate::account::Scratch;
+use crate::filling::Filling;
+use crate::placing::Placing;
+use crate::turns::Turns;
+use crate::weights::Weights;
 
-pub use party::Between;
-pub use turns::{MAX_REMEMBERED_TENANTS, STATE_VERSION};
+pub use crate::party::Between;
+pub use crate::turns::{MAX_REMEMBERED_TENANTS, STATE_VERSION};
 
 /// The lowest weight that a config may give; weights are kept in thousandths.
 pub const MIN_WEIGHT: f64 = 0.001;
@@ -69,19 +64,6 @@ pub enum Placement {
     Spread,
     /// The one with most free vcores at the start of the round until it is full, then the next: as `bias`.
     Pack,
-}
-
-/// Weights in thousandths, so that shares of equal size compare equal.
-#[derive(Debug)]
-pub(crate) struct Weights {
-    named: BTreeMap<String, u64>,
-    default: u64,
-}
-
-impl Weights {
-    fn of(&self, tenant: &str) -> u64 {
-        if self.named.is_empty() { self.default } else { self.named.get(tenant).copied().unwrap_or(self.default) }
-    }
 }
 
 /// Weighted dominant-resource fairness over vcores and memory.
@@ -177,6 +159,14 @@ impl DistributionPolicy for TenantFair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    policy_testkit::policy_conformance!(
+        TenantFair,
+        defaults = "{}",
+        between_jobs = r#"{"between": "jobs", "weights": {"team-0": 3}}"#,
+        packed = r#"{"placement": "pack"}"#,
+        weighted = r#"{"weights": {"team-0": 3, "team-2": 0.5, "nobody": 7}, "default_weight": 0.25}"#,
+    );
 
     fn refused(config: TenantFairConfig) -> String {
         TenantFair::from_config(config).expect_err("out of range").to_string()

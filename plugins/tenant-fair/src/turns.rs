@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use policy_plugin_api::prelude::*;
 
-use super::party::Between;
+use crate::party::Between;
 
 /// The version of the exported state. Little-endian: clock (`u64`); the name of the executor served last; then, by
 /// name, each tenant's name and when it was served last (`u64`). A name is its length in bytes (`u32`) and its UTF-8.
@@ -16,7 +16,7 @@ pub const MAX_REMEMBERED_TENANTS: usize = 16_384;
 
 /// The clock counts vcores granted since the policy started.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     clock: u64,
     last_executor: String,
     by_name: BTreeMap<String, u32>,
@@ -32,21 +32,21 @@ struct Row {
 }
 
 impl Turns {
-    pub(super) fn clock(&self) -> u64 {
+    pub(crate) fn clock(&self) -> u64 {
         self.clock
     }
 
-    pub(super) fn last_executor(&self) -> &str {
+    pub(crate) fn last_executor(&self) -> &str {
         &self.last_executor
     }
 
-    pub(super) fn set_last_executor(&mut self, name: &str) {
+    pub(crate) fn set_last_executor(&mut self, name: &str) {
         self.last_executor.clear();
         self.last_executor.push_str(name);
     }
 
     /// Starts a round: afterwards [`Turns::last_served`] knows each of its tenants. Who is new counts as served now.
-    pub(super) fn begin(&mut self, jobs: &RunningJobs<'_>, between: Between) {
+    pub(crate) fn begin(&mut self, jobs: &RunningJobs<'_>, between: Between) {
         let parties = between.count(jobs);
         if self.rows.len() > MAX_REMEMBERED_TENANTS + parties {
             self.forget_absent(jobs, between);
@@ -71,12 +71,12 @@ impl Turns {
 
     /// When tenant `index` of the round was served last.
     #[inline]
-    pub(super) fn last_served(&self, index: usize) -> u64 {
+    pub(crate) fn last_served(&self, index: usize) -> u64 {
         self.recent.get(index).and_then(|&row| self.rows.get(row as usize)).map_or(self.clock, |row| row.last_served)
     }
 
     /// Ends a round.
-    pub(super) fn end(&mut self, clock: u64, last_served: impl Iterator<Item = u64>) {
+    pub(crate) fn end(&mut self, clock: u64, last_served: impl Iterator<Item = u64>) {
         self.clock = clock;
         for (&row, last_served) in self.recent.iter().zip(last_served) {
             if let Some(row) = self.rows.get_mut(row as usize) {
@@ -98,7 +98,7 @@ impl Turns {
         self.recent.clear();
     }
 
-    pub(super) fn export(&self) -> Option<PolicyState> {
+    pub(crate) fn export(&self) -> Option<PolicyState> {
         if self.rows.is_empty() && self.last_executor.is_empty() {
             return None;
         }
@@ -111,7 +111,7 @@ impl Turns {
         Some(PolicyState { version: STATE_VERSION, bytes })
     }
 
-    pub(super) fn import(state: &PolicyState) -> Result<Self> {
+    pub(crate) fn import(state: &PolicyState) -> Result<Self> {
         if state.version != STATE_VERSION {
             let version = state.version;
             return Err(PolicyError::declined(format!("state version {version}, this policy reads {STATE_VERSION}")));

@@ -7,9 +7,9 @@ mod jobs;
 
 use std::collections::BTreeMap;
 
-use policy_kit::tenant_fair::{Placement, TenantFairConfig};
-use policy_kit::{Bias, TenantFair};
+use policy_kit::Bias;
 use policy_plugin_api::prelude::*;
+use policy_tenant_fair::policy::{Placement, TenantFair, TenantFairConfig};
 use policy_testkit::TestRound;
 use policy_testkit::arbitrary;
 use policy_testkit::spec::{RoundSpec, executor, job, round, stage, task, tasks};
@@ -467,4 +467,14 @@ fn turns_among_equals_are_handed_over() {
     served.extend((0..2).map(|_| one(&new)));
     served.sort();
     assert_eq!(served, (0..5).map(name).collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_vcore_stays_free_while_a_unit_task_waits(round in arbitrary::unit_rounds()) {
+        let bound = round.ask(&plain()).expect("an answer").len();
+        prop_assert_eq!(bound, round.with(|_, jobs| jobs.bindable()));
+    }
 }

@@ -1,4 +1,4 @@
-//! Every policy of the kit under one harness: `cargo bench -p policy-kit --bench policies`. With names of sections or
+//! Every bundled policy under one harness: `cargo bench -p integration-tests --bench policies`. With names of sections or
 //! of policies (`-- incremental bias`), only those. Prints the tables of `plugins/README.md`.
 //!
 //! Each figure that counts is a ratio of two sides measured in one run, in turn (A B B A …): the median of the paired
@@ -7,15 +7,17 @@
 
 mod baseline;
 mod composite;
-#[path = "../paired/mod.rs"]
+#[path = "../../../plugins/kit/benches/paired/mod.rs"]
 mod paired;
 mod plain;
 mod sections;
 mod workload;
 
 use composite::Scored;
-use policy_kit::{Adaptive, Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin, TenantFair};
+use policy_adaptive::policy::Adaptive;
+use policy_kit::{Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin};
 use policy_plugin_api::{DistributionPolicy, FromConfig};
+use policy_tenant_fair::policy::TenantFair;
 use workload::Workload;
 
 /// A policy with the work that it is made for.

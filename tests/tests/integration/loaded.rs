@@ -1,9 +1,11 @@
 //! Linked in and loaded, a policy is the same: the bundled libraries, opened by a host, answer arbitrary rounds as the
 //! types of the kit do.
 
+use policy_adaptive::policy::Adaptive;
 use policy_host::policy::*;
 use policy_host::{HostOptions, LaneKind, TaskDistributionPolicy};
-use policy_kit::{Adaptive, Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin, TenantFair};
+use policy_kit::{Bias, Binding, ConsistentHash, DataLocality, ResourceAware, RoundRobin};
+use policy_tenant_fair::policy::TenantFair;
 use policy_testkit::{TestRound, arbitrary};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -1,8 +1,7 @@
 //! `tenant-fair` between jobs.
 
-use policy_kit::TenantFair;
-use policy_kit::tenant_fair::{Between, TenantFairConfig};
 use policy_plugin_api::prelude::*;
+use policy_tenant_fair::policy::{Between, TenantFair, TenantFairConfig};
 use policy_testkit::spec::{RoundSpec, executor, job, round, stage};
 use proptest::collection::vec;
 use proptest::prelude::*;
