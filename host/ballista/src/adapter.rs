@@ -14,16 +14,18 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_host::PolicyHost;
 use policy_host::round::{Clock, ExecutorUid, Observation, RoundBuilder};
 
-use crate::apply::{Budgets, StageShares, apply};
-use crate::books::{Books, Seen};
+use crate::apply::apply;
+use crate::budgets::Budgets;
+use crate::decision::{StageDecision, by_job};
 use crate::identity::{Cluster, ClusterView};
 use crate::ledger::Ledger;
 use crate::reoffer::Reoffers;
 use crate::reservation::Reservations;
 use crate::snapshot::{Snapshot, Source, shares};
-use crate::stall::{Standstill, idle};
+use crate::stall::{JobActivity, idle};
+use crate::tracked::{TaskEvents, TrackedJobs};
 
-/// Who begins: the scheduler, or executors that ask for work.
+/// Which side begins: the scheduler, or executors that ask for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// The scheduler sends tasks; a round offers every executor with something free.
@@ -69,21 +71,22 @@ pub struct PolicyAdapter {
     view: Arc<ClusterView>,
     reoffers: Arc<Reoffers>,
     ledger: Arc<Mutex<Ledger>>,
-    desk: tokio::sync::Mutex<Desk>,
+    round: tokio::sync::Mutex<RoundState>,
     counters: Counters,
 }
 
-/// What one round at a time works with.
+/// What rounds work with, one at a time.
 #[derive(Default)]
-struct Desk {
-    books: Books,
+struct RoundState {
+    jobs: TrackedJobs,
     builder: RoundBuilder,
     reservations: Reservations,
     rounds: u64,
+    /// Free vcores, a row for each executor of the cluster.
     free: Vec<u32>,
 }
 
-/// What one plan became.
+/// What was given to Ballista in answer to an offer.
 struct Bound {
     tasks: Vec<BoundTask>,
     /// How many of the policy's tasks that are.
@@ -101,7 +104,7 @@ impl fmt::Debug for PolicyAdapter {
 
 impl PolicyAdapter {
     /// An adapter over this host. Without [`crate::ObservedCluster`], executors are known only while something is free
-    /// on them; without somebody who serves [`PolicyAdapter::reoffers`], tasks that a policy keeps waiting wait for
+    /// on them; unless the embedder serves [`PolicyAdapter::reoffers`], tasks that a policy keeps waiting wait for
     /// Ballista's next event. [`crate::serve`] sees to both. One adapter a host: the lasting numbers of executors, which
     /// policies remember them by, are the adapter's.
     #[must_use]
@@ -112,7 +115,7 @@ impl PolicyAdapter {
             view: Arc::default(),
             reoffers: Arc::default(),
             ledger: Arc::default(),
-            desk: tokio::sync::Mutex::default(),
+            round: tokio::sync::Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -129,7 +132,7 @@ impl PolicyAdapter {
         Arc::clone(&self.view)
     }
 
-    /// Offers that it wishes for.
+    /// The further offers that it asks for.
     #[must_use]
     pub fn reoffers(&self) -> Arc<Reoffers> {
         Arc::clone(&self.reoffers)
@@ -160,19 +163,19 @@ impl PolicyAdapter {
         self.idle().await.into_iter().map(|job| job.id).collect()
     }
 
-    /// The same, with what their tasks hold by name.
-    pub(crate) async fn idle(&self) -> Vec<Standstill> {
-        let graphs = self.desk.lock().await.books.graphs();
+    /// The same, with the vcores that their tasks hold by name.
+    pub(crate) async fn idle(&self) -> Vec<JobActivity> {
+        let graphs = self.round.lock().await.jobs.graphs();
         let mut jobs = Vec::new();
         for (id, graph) in graphs {
-            jobs.push(Standstill::of(id, graph.read().await.as_ref()));
+            jobs.push(JobActivity::of(id, graph.read().await.as_ref()));
         }
         let phantoms = self.locked_ledger().phantoms(Instant::now());
         idle(jobs, &phantoms)
     }
 
     /// This job will be cancelled: Ballista gives back what its tasks hold by name, though it is free.
-    pub(crate) fn will_be_cancelled(&self, job: &Standstill) {
+    pub(crate) fn will_be_cancelled(&self, job: &JobActivity) {
         self.locked_ledger().expect_again(&job.on);
     }
 
@@ -180,30 +183,30 @@ impl PolicyAdapter {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports what came to light while a round was collected, and who came and went.
-    fn observe(&self, seen: Seen, now_us: u64) {
+    /// Reports what happened to tasks, as a snapshot showed it, and which executors came and went.
+    fn observe(&self, events: TaskEvents, now_us: u64) {
         let changes = self.view.take_changes();
-        let Some(mut batch) = seen.into_batch() else { return };
+        let Some(mut batch) = events.into_batch() else { return };
         batch.extend(changes.into_iter().map(|(kind, uid)| Observation::new(kind, uid, now_us)));
         if !batch.is_empty() {
             self.host.observe(batch);
         }
     }
 
-    /// Asks the host about what is pending, given what is free. `only_repeats`: about what must be repeated.
-    async fn ask(
+    /// Has the host plan what is pending on what is free. `only_repeats`: only what must be repeated.
+    async fn plan(
         &self,
-        desk: &mut Desk,
+        state: &mut RoundState,
         snapshot: &Snapshot,
         cluster: &Cluster,
         only_repeats: bool,
         now_us: u64,
-    ) -> Vec<StageShares> {
-        desk.rounds += 1;
+    ) -> Vec<StageDecision> {
+        state.rounds += 1;
         // Weyl sequence: a fixed, spread seed for each number.
-        let seed = desk.rounds.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let clock = Clock { now_us, seed, number: desk.rounds };
-        let (round, listed) = snapshot.round(&mut desk.builder, cluster, &desk.free, clock, only_repeats);
+        let seed = state.rounds.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let clock = Clock { now_us, seed, number: state.rounds };
+        let (round, listed) = snapshot.round(&mut state.builder, cluster, &state.free, clock, only_repeats);
         if listed.is_empty() {
             return Vec::new();
         }
@@ -214,125 +217,134 @@ impl PolicyAdapter {
         shares(&listed, cluster, plan.bindings())
     }
 
-    /// Gives Ballista what was decided.
-    async fn carry_out(&self, desk: &mut Desk, decided: Vec<StageShares>, budgets: &mut Budgets<'_>) -> Bound {
+    /// Gives Ballista what was decided. Nothing waits once the first task is bound.
+    async fn carry_out(&self, state: &mut RoundState, decided: Vec<StageDecision>, budgets: &mut Budgets<'_>) -> Bound {
         let (tasks, applied) = apply(decided, budgets).await;
         let planned = applied.iter().map(|a| a.bound).sum();
-        applied.into_iter().for_each(|applied| desk.books.bound(applied));
+        applied.into_iter().for_each(|applied| state.jobs.bound(applied));
         let partitions = tasks.iter().map(|(_, task)| task.global_input_partition_ids.len() as u64).sum();
         self.counters.tasks.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         self.counters.partitions.fetch_add(partitions, Ordering::Relaxed);
         Bound { tasks, planned }
     }
 
+    /// Reads the running jobs, and reports what happened to their tasks.
+    async fn snapshot(
+        &self,
+        state: &mut RoundState,
+        jobs: &HashMap<JobId, JobInfoCache>,
+        cluster: &Cluster,
+        now_us: u64,
+    ) -> Snapshot {
+        let mut events = TaskEvents::new(self.host.wants_observations());
+        let source = Source { jobs, view: &self.view, cluster, reservations: &state.reservations, now_us };
+        let snapshot = Snapshot::take(&source, &mut state.jobs, &mut events).await;
+        self.observe(events, now_us);
+        snapshot
+    }
+
+    /// The scheduler offers every executor with something free.
+    ///
+    /// When partitions must be repeated and not everything fits, those are planned first, and the rest on what they leave
+    /// free. Both plans are made before either is applied, so that a caller that drops the future meanwhile leaves nothing
+    /// bound.
     async fn push(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
-        let mut desk = self.desk.lock().await;
-        let desk = &mut *desk;
+        let mut state = self.round.lock().await;
+        let state = &mut *state;
         let cluster = budgets.cluster().clone();
-        let mut bound = Vec::new();
-        let mut left = false;
-        // Twice when partitions must be repeated and not everything fits: first those, then the rest.
-        for pass in 0..2 {
-            budgets.free_rows(&mut desk.free);
-            let now_us = unix_us();
-            let mut seen = Seen::new(self.host.wants_observations());
-            let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
-            let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
-            self.observe(seen, now_us);
-            let only_repeats = pass == 0 && snapshot.has_repeats && snapshot.pending > budgets.free();
-            let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
-            let now_bound = self.carry_out(desk, decided, budgets).await;
-            left = snapshot.pending > now_bound.planned;
-            if bound.is_empty() {
-                bound = now_bound.tasks;
-            } else {
-                bound.extend(now_bound.tasks);
-            }
-            if !only_repeats || budgets.free() == 0 {
-                break;
+        budgets.free_rows(&mut state.free);
+        let now_us = unix_us();
+        let mut snapshot = self.snapshot(state, jobs, &cluster, now_us).await;
+        let pending = snapshot.pending;
+        let only_repeats = snapshot.has_repeats && pending > budgets.free();
+        let mut decided = self.plan(state, &snapshot, &cluster, only_repeats, now_us).await;
+        if only_repeats {
+            snapshot.assume(&decided, &cluster, &mut state.free);
+            if state.free.iter().any(|&vcores| vcores > 0) {
+                decided.extend(self.plan(state, &snapshot, &cluster, false, unix_us()).await);
+                by_job(&mut decided);
             }
         }
+        let bound = self.carry_out(state, decided, budgets).await;
         match budgets.iter().find(|row| row.vcores > 0) {
-            Some(row) if left => self.reoffers.ask(&row.executor_id, !bound.is_empty()),
+            Some(row) if pending > bound.planned => self.reoffers.ask(&row.executor_id, !bound.tasks.is_empty()),
             _ => self.reoffers.reset(),
         }
-        bound
+        bound.tasks
     }
 
-    /// The budgets in the cluster of this moment, with everybody in it who has one.
+    /// The budgets in the cluster of this moment, to which executors that have a budget are added.
     fn placed<'b>(&self, rows: Vec<&'b mut AvailableVcores>) -> Budgets<'b> {
-        let (budgets, strangers) = Budgets::new(rows, self.view.cluster());
-        if strangers.is_empty() {
+        let (budgets, unknown) = Budgets::new(rows, self.view.cluster());
+        if unknown.is_empty() {
             return budgets;
         }
-        strangers.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
-        Budgets::new(budgets.into_rows().chain(strangers), self.view.cluster()).0
+        unknown.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
+        Budgets::new(budgets.into_rows().chain(unknown), self.view.cluster()).0
     }
 
-    /// One executor asks. What was kept for it and what is decided now are given to Ballista together and at last, so
-    /// that a caller who gives up before leaves no task bound that nobody was told of.
+    /// One executor asks. What was reserved for it and what is decided now are given to Ballista together, at the end, so
+    /// that a caller that drops the future before leaves nothing bound.
     async fn pull(&self, budgets: &mut Budgets<'_>, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
-        let mut desk = self.desk.lock().await;
-        let desk = &mut *desk;
+        let mut state = self.round.lock().await;
+        let state = &mut *state;
         let Some((asking, free)) = budgets.iter().next().map(|row| (self.view.uid(&row.executor_id), row.vcores))
         else {
             return Vec::new();
         };
-        // It may have waited for its turn, and others may have thought that it was gone.
+        // It may have waited for the lock, while other rounds took it for gone.
         budgets.iter().for_each(|row| self.view.learn(&row.executor_id, row.vcores));
-        for late in desk.reservations.expire(Instant::now()) {
+        for late in state.reservations.expire(Instant::now()) {
             if late != asking {
-                self.view.distrust(late);
+                self.view.mark_full(late);
             }
         }
         if free == 0 {
             return Vec::new();
         }
-        let kept: u32 = desk.reservations.vcores().filter(|(executor, _)| *executor == asking).map(|(_, v)| v).sum();
-        let decided = if kept < free { self.plan_for(desk, asking, budgets, jobs).await } else { Vec::new() };
-        let mut mine = desk.reservations.take(asking);
+        let reserved: u32 =
+            state.reservations.vcores().filter(|(executor, _)| *executor == asking).map(|(_, v)| v).sum();
+        let decided = if reserved < free { self.plan_for(state, asking, budgets, jobs).await } else { Vec::new() };
+        let mut mine = state.reservations.take(asking);
         mine.extend(decided);
-        // The stages of a job one after another: its lock is taken once.
-        mine.sort_by(|a, b| (&a.stage.job, a.stage.stage_id).cmp(&(&b.stage.job, b.stage.stage_id)));
-        let bound = self.carry_out(desk, mine, budgets).await.tasks;
+        mine.sort_by_key(|decision| decision.stage.stage_id);
+        by_job(&mut mine);
+        let bound = self.carry_out(state, mine, budgets).await.tasks;
         for (executor, task) in &bound {
             self.view.spend(executor, task.vcores_consumed);
         }
         bound
     }
 
-    /// Plans for the whole cluster, around what is kept for somebody; returns the asking executor's part and keeps the
+    /// Plans for the whole cluster, without what is reserved already; returns the asking executor's part and reserves the
     /// rest.
     async fn plan_for(
         &self,
-        desk: &mut Desk,
+        state: &mut RoundState,
         asking: ExecutorUid,
         budgets: &Budgets<'_>,
         jobs: &HashMap<JobId, JobInfoCache>,
-    ) -> Vec<StageShares> {
+    ) -> Vec<StageDecision> {
         let cluster = budgets.cluster().clone();
-        self.view.free(&cluster, &mut desk.free);
-        for (executor, vcores) in desk.reservations.vcores() {
+        self.view.free(&cluster, &mut state.free);
+        for (executor, vcores) in state.reservations.vcores() {
             if let Some(position) = cluster.position(executor) {
-                let row = &mut desk.free[position];
+                let row = &mut state.free[position];
                 *row = row.saturating_sub(vcores);
             }
         }
         let now_us = unix_us();
-        let mut seen = Seen::new(self.host.wants_observations());
-        let source = Source { jobs, view: &self.view, cluster: &cluster, reservations: &desk.reservations, now_us };
-        let snapshot = Snapshot::take(&source, &mut desk.books, &mut seen).await;
-        self.observe(seen, now_us);
-        let free: u64 = desk.free.iter().map(|&row| u64::from(row)).sum();
+        let snapshot = self.snapshot(state, jobs, &cluster, now_us).await;
+        let free: u64 = state.free.iter().map(|&row| u64::from(row)).sum();
         let only_repeats = snapshot.has_repeats && snapshot.pending > free;
-        let decided = self.ask(desk, &snapshot, &cluster, only_repeats, now_us).await;
+        let decided = self.plan(state, &snapshot, &cluster, only_repeats, now_us).await;
         let (mut mine, now) = (Vec::new(), Instant::now());
-        for StageShares { stage, shares, .. } in decided {
+        for StageDecision { stage, shares, .. } in decided {
             let (own, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|s| s.executor == asking);
             if !own.is_empty() {
-                mine.push(StageShares { stage: stage.clone(), shares: own, run: None });
+                mine.push(StageDecision { stage: stage.clone(), shares: own, run: None });
             }
-            desk.reservations.keep(StageShares { stage, shares: others, run: None }, now);
+            state.reservations.keep(StageDecision { stage, shares: others, run: None }, now);
         }
         mine
     }

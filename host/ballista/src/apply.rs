@@ -1,190 +1,60 @@
-//! The only code that mutates Ballista's graphs: Ballista's private rules of binding, restated once.
+//! The only code that mutates Ballista's graphs: it sets resolved stages running before a round, and starts the tasks
+//! that were decided after it.
 //!
-//! From `cluster/mod.rs` of `ballista-scheduler` 55 (`stage_has_input_collapse`, `bind_one`): a collapse stage goes as
-//! one task with all that is pending, and costs one vcore; of other stages a task takes a slice of partitions, at most
-//! `max_partitions_per_task` of them, and one vcore each; slices come from the front of the stage's queue, where what
-//! must be repeated stands. A policy ranks; what is said here is not its to decide.
-//!
-//! All locks are taken before anything changes and nothing waits after that, so that a caller who gives up leaves no
-//! task bound that nobody was told of.
+//! All locks are taken before the first task is started, and nothing waits after that: a caller that drops the future
+//! leaves no task bound without its being returned.
 
 use std::sync::Arc;
 
 use ballista_core::JobId;
-use ballista_core::config::BallistaConfig;
-use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
 use ballista_core::serde::protobuf::{AvailableVcores, job_status};
 use ballista_core::serde::scheduler::TaskKey;
 use ballista_scheduler::cluster::BoundTask;
 use ballista_scheduler::state::execution_graph::{ExecutionGraphBox, TaskDescription, create_task_info};
-use ballista_scheduler::state::execution_stage::{PendingPartitions, RunningStage};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use datafusion::prelude::SessionConfig;
+use ballista_scheduler::state::execution_stage::{ExecutionStage, PendingPartitions, RunningStage};
 use policy_host::round::ExecutorUid;
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::identity::Cluster;
+use crate::budgets::Budgets;
+use crate::decision::{Applied, Share, StageDecision, Taken};
 use crate::queue::Run;
 
-/// Whether the stage must go as one task: somewhere below its root it brings all partitions together.
-pub(crate) fn is_collapse(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let mut node = match plan.children().as_slice() {
-        [child] => *child,
-        _ => return false,
-    };
-    loop {
-        if node.is::<ShuffleReaderExec>() || node.is::<RangeShuffleReaderExec>() {
-            return false;
+/// The graph, locked for reading, with all resolved stages running: Ballista sets them running when it looks for work.
+pub(crate) async fn revived(graph: &RwLock<ExecutionGraphBox>) -> RwLockReadGuard<'_, ExecutionGraphBox> {
+    let read = graph.read().await;
+    if !read.stages().values().any(|stage| matches!(stage, ExecutionStage::Resolved(_))) {
+        return read;
+    }
+    drop(read);
+    let mut write = graph.write().await;
+    if matches!(write.status().status, Some(job_status::Status::Running(_))) {
+        write.revive();
+    }
+    RwLockWriteGuard::downgrade(write)
+}
+
+/// Applies decisions: each stage is looked at again under its job's write lock, and what no longer holds is left out and
+/// stays pending. The decisions about a job must stand one after another ([`by_job`]): its lock is taken once.
+///
+/// [`by_job`]: crate::decision::by_job
+pub(crate) async fn apply(decided: Vec<StageDecision>, budgets: &mut Budgets<'_>) -> (Vec<BoundTask>, Vec<Applied>) {
+    let mut graphs: Vec<OwnedRwLockWriteGuard<ExecutionGraphBox>> = Vec::new();
+    let mut graph_of_decision = Vec::with_capacity(decided.len());
+    for (i, decision) in decided.iter().enumerate() {
+        if i == 0 || !Arc::ptr_eq(&decided[i - 1].stage.graph, &decision.stage.graph) {
+            graphs.push(Arc::clone(&decision.stage.graph).write_owned().await);
         }
-        if node.output_partitioning().partition_count() == 1 {
-            return true;
-        }
-        node = match node.children().as_slice() {
-            [child] => *child,
-            _ => return false,
-        };
-    }
-}
-
-/// The most partitions that a task of a stage that is no collapse takes; `usize::MAX` for no bound.
-pub(crate) fn partitions_per_task(config: &SessionConfig) -> usize {
-    let configured = config.options().extensions.get::<BallistaConfig>().map(BallistaConfig::max_partitions_per_task);
-    configured.filter(|&n| n > 0).unwrap_or(usize::MAX)
-}
-
-/// A stage attempt, by what must be unchanged for a decision about it to hold.
-#[derive(Clone)]
-pub(crate) struct StageRef {
-    pub(crate) job: JobId,
-    pub(crate) graph: Arc<RwLock<ExecutionGraphBox>>,
-    pub(crate) stage_id: usize,
-    pub(crate) attempt: usize,
-    pub(crate) plan: Arc<dyn ExecutionPlan>,
-    pub(crate) collapse: bool,
-    pub(crate) partitions_per_task: usize,
-}
-
-impl StageRef {
-    fn is_still(&self, stage: &RunningStage) -> bool {
-        stage.stage_id == self.stage_id
-            && stage.stage_attempt_num == self.attempt
-            && Arc::ptr_eq(&stage.plan, &self.plan)
-    }
-}
-
-/// Partitions of a stage for one executor. For a collapse stage the partitions do not matter: it gets all.
-#[derive(Clone)]
-pub(crate) struct Share {
-    pub(crate) executor: ExecutorUid,
-    pub(crate) partitions: Vec<usize>,
-}
-
-/// What is decided about one stage.
-#[derive(Clone)]
-pub(crate) struct StageShares {
-    pub(crate) stage: StageRef,
-    pub(crate) shares: Vec<Share>,
-    /// All that the shares name, when that is one run of partitions, each once.
-    pub(crate) run: Option<Run>,
-}
-
-/// Partitions that left a stage's queue.
-pub(crate) enum Taken {
-    /// From its front, one after another.
-    Run(Run),
-    /// In the queue's order.
-    These(Vec<usize>),
-}
-
-/// What became of a decision about one stage.
-pub(crate) struct Applied {
-    pub(crate) job: JobId,
-    pub(crate) stage_id: usize,
-    pub(crate) attempt: usize,
-    /// Where its new tasks begin in Ballista's list of them.
-    pub(crate) first_task: usize,
-    /// The executor of each new task.
-    pub(crate) executors: Vec<ExecutorUid>,
-    /// The partitions that left the stage's queue, if the rest of it is as it was.
-    pub(crate) taken: Option<Taken>,
-    /// How many of the tasks that the policy saw were bound.
-    pub(crate) bound: u64,
-}
-
-/// Free vcores by executor: Ballista's own counts, by the executor's place in a roster.
-pub(crate) struct Budgets<'b> {
-    cluster: Cluster,
-    rows: Vec<Option<&'b mut AvailableVcores>>,
-}
-
-impl<'b> Budgets<'b> {
-    /// Rows of executors that are not in the cluster are given back.
-    pub(crate) fn new(
-        given: impl IntoIterator<Item = &'b mut AvailableVcores>,
-        cluster: Cluster,
-    ) -> (Self, Vec<&'b mut AvailableVcores>) {
-        let mut rows: Vec<Option<&mut AvailableVcores>> = Vec::new();
-        rows.resize_with(cluster.roster.len(), || None);
-        let mut strangers = Vec::new();
-        for row in given {
-            match cluster.place(&row.executor_id) {
-                Some(place) => rows[place] = Some(row),
-                None => strangers.push(row),
-            }
-        }
-        (Self { cluster, rows }, strangers)
-    }
-
-    /// The rows, to be placed anew.
-    pub(crate) fn into_rows(self) -> impl Iterator<Item = &'b mut AvailableVcores> {
-        self.rows.into_iter().flatten()
-    }
-
-    /// The executors that the rows are of.
-    pub(crate) fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
-    pub(crate) fn get(&mut self, executor: ExecutorUid) -> Option<&mut AvailableVcores> {
-        self.rows.get_mut(self.cluster.position(executor)?)?.as_deref_mut()
-    }
-
-    /// The rows, ordered by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &AvailableVcores> {
-        self.rows.iter().flatten().map(|row| &**row)
-    }
-
-    /// Free vcores, one row an executor of the cluster; none where none were given.
-    pub(crate) fn free_rows(&self, rows: &mut Vec<u32>) {
-        rows.clear();
-        rows.extend(self.rows.iter().map(|row| row.as_ref().map_or(0, |row| row.vcores)));
-    }
-
-    pub(crate) fn free(&self) -> u64 {
-        self.iter().map(|row| u64::from(row.vcores)).sum()
-    }
-}
-
-/// Applies decisions: each stage is looked at again under its job's write lock, and what no longer holds is left out
-/// and stays pending. `decided` lists the stages of a job one after another.
-pub(crate) async fn apply(decided: Vec<StageShares>, budgets: &mut Budgets<'_>) -> (Vec<BoundTask>, Vec<Applied>) {
-    let mut jobs: Vec<OwnedRwLockWriteGuard<ExecutionGraphBox>> = Vec::new();
-    let mut job_of_stage = Vec::with_capacity(decided.len());
-    for (i, shares) in decided.iter().enumerate() {
-        if i == 0 || !Arc::ptr_eq(&decided[i - 1].stage.graph, &shares.stage.graph) {
-            jobs.push(Arc::clone(&shares.stage.graph).write_owned().await);
-        }
-        job_of_stage.push(jobs.len() - 1);
+        graph_of_decision.push(graphs.len() - 1);
     }
     let (mut bound, mut applied) = (Vec::new(), Vec::with_capacity(decided.len()));
-    for (shares, job) in decided.into_iter().zip(job_of_stage) {
-        applied.extend(apply_stage(shares, &mut jobs[job], budgets, &mut bound));
+    for (decision, at) in decided.into_iter().zip(graph_of_decision) {
+        applied.extend(apply_stage(decision, &mut graphs[at], budgets, &mut bound));
     }
     (bound, applied)
 }
 
 fn apply_stage(
-    decided: StageShares,
+    decision: StageDecision,
     graph: &mut ExecutionGraphBox,
     budgets: &mut Budgets<'_>,
     bound: &mut Vec<BoundTask>,
@@ -192,11 +62,11 @@ fn apply_stage(
     if !matches!(graph.status().status, Some(job_status::Status::Running(_))) {
         return None;
     }
-    let StageShares { stage: of, shares, run } = decided;
+    let StageDecision { stage: of, shares, run } = decision;
     let others: Vec<usize> = graph.running_stages().into_iter().filter(|&id| id != of.stage_id).collect();
     let session_id = graph.session_id().to_owned();
     let stage = graph.fetch_running_stage(&others).filter(|s| of.is_still(s))?;
-    let mut applied = Applied {
+    let applied = Applied {
         job: of.job.clone(),
         stage_id: of.stage_id,
         attempt: of.attempt,
@@ -205,61 +75,17 @@ fn apply_stage(
         taken: None,
         bound: 0,
     };
-    let mut stage = Starting { stage, session_id, job: of.job, bound };
+    let starting =
+        Starting { stage, session_id, job: of.job, partitions_per_task: of.partitions_per_task, bound, applied };
     if of.collapse {
-        let share = shares.first()?;
-        let budget = budgets.get(share.executor).filter(|b| b.vcores > 0)?;
-        let all = stage.stage.pending.next_slice(usize::MAX);
-        if !all.is_empty() {
-            stage.start(budget, all, 1);
-            applied.executors.push(share.executor);
-            applied.bound = 1;
-        }
-        return Some(applied);
+        starting.collapse(shares.first()?.executor, budgets)
+    } else {
+        Some(starting.partitions(shares, run, budgets))
     }
-    let named: usize = shares.iter().map(|s| s.partitions.len()).sum();
-    let most = named.min(shares.len() + named / of.partitions_per_task);
-    stage.stage.task_infos.reserve(most);
-    stage.bound.reserve(most);
-    let mut start = |stage: &mut Starting<'_>, budget: &mut AvailableVcores, share: ExecutorUid, taken: Vec<usize>| {
-        applied.bound += taken.len() as u64;
-        let tasks = taken.len().div_ceil(of.partitions_per_task);
-        applied.executors.extend(std::iter::repeat_n(share, tasks));
-        if tasks == 1 {
-            let cost = taken.len() as u32;
-            stage.start(budget, taken, cost);
-        } else {
-            taken.chunks(of.partitions_per_task).for_each(|c| stage.start(budget, c.to_vec(), c.len() as u32));
-        }
-    };
-    let mut drawn = match draw_run(&mut stage.stage.pending, &shares, run, budgets) {
-        Ok(run) => {
-            for Share { executor, partitions } in shares {
-                let Some(budget) = budgets.get(executor) else { continue };
-                start(&mut stage, budget, executor, partitions);
-            }
-            applied.taken = Some(Taken::Run(run));
-            return Some(applied);
-        }
-        Err(front) => draw(&mut stage.stage.pending, &shares, front),
-    };
-    for Share { executor, mut partitions } in shares {
-        let Some(budget) = budgets.get(executor) else { continue };
-        let mut room = budget.vcores as usize;
-        partitions.retain(|&p| {
-            room > 0 && drawn.take(p) && {
-                room -= 1;
-                true
-            }
-        });
-        start(&mut stage, budget, executor, partitions);
-    }
-    applied.taken = drawn.settle(&mut stage.stage.pending).map(Taken::These);
-    Some(applied)
 }
 
-/// Draws a run, when it is the front of the queue and there is room for all of it: nothing can be left over then. Else
-/// what was drawn in looking. Costs O(what is named).
+/// Takes a run out of the queue, when it is the front of the queue and the executors have vcores for all of it. Otherwise
+/// returns what was taken out in the attempt. Costs O(what is named).
 fn draw_run(
     pending: &mut PendingPartitions,
     shares: &[Share],
@@ -269,7 +95,7 @@ fn draw_run(
     let Some((first, length)) = run else { return Err(Vec::new()) };
     debug_assert!(
         shares.iter().enumerate().all(|(i, s)| shares[..i].iter().all(|other| other.executor != s.executor)),
-        "one share an executor: room is looked at share by share"
+        "one share an executor: vcores are checked share by share"
     );
     let fits = |share: &Share| budgets.get(share.executor).is_some_and(|b| b.vcores as usize >= share.partitions.len());
     if !shares.iter().all(fits) {
@@ -284,7 +110,7 @@ fn draw_run(
 struct Drawn {
     order: Vec<usize>,
     held: Vec<bool>,
-    /// Whether all that was named was there.
+    /// Whether everything that was named was pending.
     complete: bool,
 }
 
@@ -293,8 +119,8 @@ impl Drawn {
         self.held.get_mut(partition).is_some_and(std::mem::take)
     }
 
-    /// Puts back what was not taken. Returns what was, unless something was put back or had not been there: the queue is
-    /// not then what it was thought to be.
+    /// Puts back what was not taken. Returns what was taken; nothing if something was put back or was not pending, because
+    /// the queue then differs from its mirror.
     fn settle(self, pending: &mut PendingPartitions) -> Option<Vec<usize>> {
         let held = self.held;
         if !self.order.iter().any(|&p| held[p]) {
@@ -305,8 +131,8 @@ impl Drawn {
     }
 }
 
-/// Draws what `shares` name, as far as it is pending; `order` has been drawn already. Costs O(what is named) when that is
-/// the front of the queue, otherwise O(pending).
+/// Takes out of the queue what `shares` name, as far as it is pending; `order` is out already. Costs O(what is named) when
+/// that is the front of the queue, otherwise O(pending).
 fn draw(pending: &mut PendingPartitions, shares: &[Share], mut order: Vec<usize>) -> Drawn {
     let mut named = vec![false; pending.total_partitions()];
     let mut count = 0;
@@ -332,11 +158,70 @@ struct Starting<'s> {
     stage: &'s mut RunningStage,
     session_id: String,
     job: JobId,
+    partitions_per_task: usize,
     bound: &'s mut Vec<BoundTask>,
+    applied: Applied,
 }
 
 impl Starting<'_> {
-    /// Writes a task down and takes its vcores.
+    /// Starts a collapse stage, if its executor has a vcore free.
+    fn collapse(mut self, executor: ExecutorUid, budgets: &mut Budgets<'_>) -> Option<Applied> {
+        let budget = budgets.get(executor).filter(|b| b.vcores > 0)?;
+        let all = self.stage.pending.next_slice(usize::MAX);
+        if !all.is_empty() {
+            self.start(budget, all, 1);
+            self.applied.executors.push(executor);
+            self.applied.bound = 1;
+        }
+        Some(self.applied)
+    }
+
+    /// Starts partitions, as far as they are pending and their executors have room.
+    fn partitions(mut self, shares: Vec<Share>, run: Option<Run>, budgets: &mut Budgets<'_>) -> Applied {
+        let named: usize = shares.iter().map(|s| s.partitions.len()).sum();
+        let most = named.min(shares.len() + named / self.partitions_per_task);
+        self.stage.task_infos.reserve(most);
+        self.bound.reserve(most);
+        let mut drawn = match draw_run(&mut self.stage.pending, &shares, run, budgets) {
+            Ok(run) => {
+                for Share { executor, partitions } in shares {
+                    let Some(budget) = budgets.get(executor) else { continue };
+                    self.share(budget, executor, partitions);
+                }
+                self.applied.taken = Some(Taken::Run(run));
+                return self.applied;
+            }
+            Err(front) => draw(&mut self.stage.pending, &shares, front),
+        };
+        for Share { executor, mut partitions } in shares {
+            let Some(budget) = budgets.get(executor) else { continue };
+            let mut free = budget.vcores as usize;
+            partitions.retain(|&p| {
+                free > 0 && drawn.take(p) && {
+                    free -= 1;
+                    true
+                }
+            });
+            self.share(budget, executor, partitions);
+        }
+        self.applied.taken = drawn.settle(&mut self.stage.pending).map(Taken::These);
+        self.applied
+    }
+
+    /// Starts an executor's partitions, in tasks of at most so many as Ballista allows.
+    fn share(&mut self, budget: &mut AvailableVcores, executor: ExecutorUid, taken: Vec<usize>) {
+        self.applied.bound += taken.len() as u64;
+        let tasks = taken.len().div_ceil(self.partitions_per_task);
+        self.applied.executors.extend(std::iter::repeat_n(executor, tasks));
+        if tasks == 1 {
+            let cost = taken.len() as u32;
+            self.start(budget, taken, cost);
+        } else {
+            taken.chunks(self.partitions_per_task).for_each(|c| self.start(budget, c.to_vec(), c.len() as u32));
+        }
+    }
+
+    /// Adds a task to the stage and takes its vcores.
     fn start(&mut self, budget: &mut AvailableVcores, partitions: Vec<usize>, vcores: u32) {
         let stage = &mut *self.stage;
         let executor = budget.executor_id.clone();
@@ -389,9 +274,9 @@ mod tests {
         }
     }
 
-    /// What was drawn in looking for a run is drawn; what is named and not there is told by the queue being unknown.
+    /// What was taken out in the attempt to take a run counts as drawn; after a name that is not pending, the queue is unknown.
     #[test]
-    fn what_was_drawn_in_looking_is_not_lost() {
+    fn what_was_drawn_in_a_failed_attempt_is_not_lost() {
         let mut pending = PendingPartitions::new(6);
         let front = pending.next_slice(3);
         let mut drawn = draw(&mut pending, &[share(&[1, 2, 3])], front);

@@ -1,5 +1,5 @@
-//! Ballista's in-memory cluster state, with a view of it for policies: who is registered, also when nothing is free
-//! there. Calls go through unchanged; only what Ballista forgets to give back is given back beside (see `ledger`).
+//! Ballista's in-memory cluster state, with a view of it for policies: the registered executors, also when nothing is free
+//! there. Calls go through unchanged; only vcores that Ballista forgets to give back are given back (see `ledger`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

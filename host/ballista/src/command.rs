@@ -80,10 +80,10 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     if let Some(file) = &arguments.finish_recording {
         return match record::finish(file) {
             Ok(recording) => {
-                println!("{}", told(file, recording));
+                println!("{}", describe(file, recording));
                 ExitCode::SUCCESS
             }
-            Err(e) => Failure::from(e).tell(),
+            Err(e) => Failure::from(e).print(),
         };
     }
     // As Ballista's own binary has it: its planner recurses deeply.
@@ -91,7 +91,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(arguments));
-            // What still runs there serves nobody any more.
+            // Tasks that still run there are of no use any more.
             runtime.shutdown_background();
             outcome
         }
@@ -99,7 +99,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.print(),
     }
 }
 
@@ -107,7 +107,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
 struct Failure(&'static str, String);
 
 impl Failure {
-    fn tell(&self) -> ExitCode {
+    fn print(&self) -> ExitCode {
         eprintln!("error[{}]: {}", self.0, self.1);
         ExitCode::FAILURE
     }
@@ -147,21 +147,22 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     tracing::info!("Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {local}");
     let served = tokio::select! {
         ended = serve(adapter, cluster, config, listener) => ended,
-        () = stop.told() => {
-            tracing::info!("told to stop");
+        () = stop.requested() => {
+            tracing::info!("stop requested");
             Ok(())
         }
     };
     if let (Some(recorder), Some(file)) = (recorder, record) {
         let recording = recorder.finish()?;
-        tracing::info!("{}", told(&file, recording));
+        tracing::info!("{}", describe(&file, recording));
     }
-    // Ballista's event loops hold the host still: stopped, not dropped.
+    // Ballista's event loops still hold references to the host, so it is stopped, not dropped.
     host.stop().await;
     served.map_err(|e| Failure("scheduler-failed", e.to_string()))
 }
 
-fn told(file: &Path, recording: Recording) -> String {
+/// A recording as a line for the operator.
+fn describe(file: &Path, recording: Recording) -> String {
     let Recording { jobs, jobs_left_out, cut } = recording;
     let cut = if cut { ", cut off in the middle of a line" } else { "" };
     format!("recorded {jobs} jobs in {}, {jobs_left_out} left out{cut}", file.display())
@@ -202,7 +203,7 @@ fn host(
     Ok(host)
 }
 
-/// Ctrl-C, or the system's wish: taken note of from the moment that this is made.
+/// Ctrl-C or SIGTERM, noticed from the moment that this is made.
 struct Stop {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],
@@ -221,7 +222,7 @@ impl Stop {
         Ok(Self {})
     }
 
-    async fn told(&mut self) {
+    async fn requested(&mut self) {
         #[cfg(unix)]
         {
             let [terminate, interrupt] = &mut self.signals;

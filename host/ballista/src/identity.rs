@@ -1,4 +1,4 @@
-//! Who is in the cluster: executors by name, with the numbers that last for the life of the host.
+//! The executors of the cluster by name, with the numbers that last for the life of the host.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ struct View {
 struct Executor {
     vcores: u32,
     host: Option<String>,
-    /// Whether Ballista told of it; otherwise it was seen in a round.
+    /// Whether Ballista registered it; otherwise it was seen in a round.
     registered: bool,
     /// Free vcores as it said when it last asked for work; pull mode only.
     free: u32,
@@ -90,7 +90,7 @@ impl ClusterView {
         }
     }
 
-    /// An executor has this much free: it is there, whether or not Ballista told of it.
+    /// An executor has this much free: it is there, whether or not Ballista registered it.
     pub(crate) fn learn(&self, name: &str, free: u32) {
         let now = Instant::now();
         let mut view = self.lock();
@@ -118,8 +118,8 @@ impl ClusterView {
         }
     }
 
-    /// Pull mode: an executor did not fetch what was kept for it.
-    pub(crate) fn distrust(&self, uid: ExecutorUid) {
+    /// Pull mode: an executor did not fetch what was reserved for it: it counts as full until it asks again.
+    pub(crate) fn mark_full(&self, uid: ExecutorUid) {
         let mut view = self.lock();
         let View { executors, cluster, .. } = &mut *view;
         let Some(cluster) = cluster else { return };
@@ -182,14 +182,14 @@ impl ClusterView {
         cluster
     }
 
-    /// The name of one executor that Ballista told of.
-    pub(crate) fn anybody(&self) -> Option<String> {
+    /// The name of one executor that Ballista registered.
+    pub(crate) fn any_registered(&self) -> Option<String> {
         let view = self.lock();
         let mut registered = view.executors.iter().filter(|(_, executor)| executor.registered);
         registered.next().map(|(name, _)| name.clone())
     }
 
-    /// Who came and went since the last call.
+    /// The executors that came and went since the last call.
     pub(crate) fn take_changes(&self) -> Vec<(ObservationKind, ExecutorUid)> {
         std::mem::take(&mut self.lock().changes)
     }

@@ -1,4 +1,4 @@
-//! Vcores that Ballista forgets to give back, given back.
+//! The ledger of vcores: finds those that Ballista forgets to give back.
 //!
 //! In push mode Ballista counts what is free on each executor, and returns a task's vcores when its report finds the
 //! task in its graph (`TaskManager::sum_vcores_for_statuses`). A stage that was rolled back, as when an executor is lost,
@@ -8,7 +8,7 @@
 //!
 //! It names the opposite, too: vcores that are free and that graphs say run a task. Ballista gives the vcores back before it
 //! takes the report into the graph, and where that fails (its adaptive planner's "Can't find active stage to update stage
-//! outputs") the task runs for ever, by name only: a phantom. Whoever waits for it waits in vain (see `stall`).
+//! outputs") the graph says for ever that the task runs: a phantom. Its job never ends (see `stall`).
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -32,7 +32,7 @@ struct Row {
     capacity: i64,
     /// As Ballista has it.
     free: i64,
-    /// Of what comes back next, so much has been given back before.
+    /// So much of what comes back next has been given back before.
     owed: i64,
     missing: Standing,
     phantom: Standing,
@@ -228,7 +228,7 @@ mod tests {
         let at = |times: u32| begun + MISSING_FOR * times;
         assert_eq!([ledger.compare(&running(0), at(3)), ledger.compare(&running(0), at(4))], [[], []]);
         assert_eq!(ledger.suspect(), None);
-        // Of a report that is counted twice nobody tells; what is more than everything must be such.
+        // Nothing shows that a report is counted twice, unless more is free than all tasks of the executor hold.
         ledger.take("e0", 1);
         assert_eq!((ledger.give_back("e0", 1), ledger.give_back("e0", 1)), (1, 1));
         ledger.compare(&running(0), at(5));

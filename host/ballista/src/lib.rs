@@ -10,9 +10,10 @@
 
 mod adapter;
 mod apply;
-mod books;
+mod budgets;
 mod cluster;
 pub mod command;
+mod decision;
 mod identity;
 mod ledger;
 pub mod limits;
@@ -21,10 +22,12 @@ mod queue;
 pub mod record;
 mod reoffer;
 mod reservation;
+mod rules;
 mod serve;
 mod settings;
 mod snapshot;
 mod stall;
+mod tracked;
 
 pub use adapter::{Counts, Mode, PolicyAdapter};
 pub use cluster::ObservedCluster;

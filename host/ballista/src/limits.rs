@@ -27,8 +27,8 @@ pub const MISSING_FOR: Duration = Duration::from_secs(5);
 pub const LOOK_FOR_MISSING_EVERY: Duration = Duration::from_secs(1);
 /// Lines of a recording that wait to be written, one a job; past it, jobs are left out and counted.
 pub const MAX_QUEUED_LINES: usize = 1024;
-/// A job that has no task pending and runs none, or only phantoms, for this long is cancelled: Ballista has lost its way in
-/// it.
+/// A job that has no task pending and runs none, or only phantoms, for this long is cancelled: Ballista makes no progress
+/// with it.
 pub const STALLED_FOR: Duration = Duration::from_secs(20);
 /// How often that is looked at: it costs a look at every running task.
 pub const LOOK_FOR_STALLED_EVERY: Duration = Duration::from_secs(5);

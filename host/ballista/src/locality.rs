@@ -1,8 +1,8 @@
-//! What each task of a stage reads, from the stage's plan: who holds how many bytes of its shuffle inputs, and the file
+//! What each task of a stage reads, from the stage's plan: which executors hold how many bytes of its shuffle inputs, and the file
 //! that its scan begins with.
 //!
 //! Follows the scopes of Ballista's task builder (`state/task_builder.rs`): a leaf below a collapse, or on a side that
-//! an operator collects, is read whole by every task. Such inputs, and broadcasts, do not tell tasks apart; they count
+//! an operator collects, is read whole by every task. Such inputs, and broadcasts, are the same for all tasks; they count
 //! for the one task of a collapse stage only.
 
 use std::any::Any;

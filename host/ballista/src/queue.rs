@@ -1,10 +1,11 @@
-//! What of a stage is pending, as ranges: a mirror of Ballista's queue that costs nothing while nothing happens to it.
+//! The pending partitions of a stage as ranges: a mirror of Ballista's queue that costs nothing while the queue does not
+//! change.
 //!
 //! `PendingPartitions` can be read in two ways: by taking partitions out, and by copying all of it. But only a policy
-//! takes (`bind_one` of `cluster/mod.rs` is the only caller of `next_slice`), and everybody else only puts back
+//! takes (`bind_one` of `cluster/mod.rs` is the only caller of `next_slice`), and all other code only puts back
 //! (`reschedule`, when tasks failed or an executor was lost). So a queue that is as long as it was when the adapter last
-//! changed it is that queue still, and is copied otherwise. Were it not so, partitions would be named that are not
-//! pending: applying finds that out, binds the others, and the next round copies.
+//! changed it is that queue still, and is copied otherwise. If that failed, decisions would name partitions that are
+//! not pending: applying them finds that out, binds the others, and the next round copies.
 
 use ballista_scheduler::state::execution_stage::PendingPartitions;
 
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_become_runs_and_repeats_are_told_apart() {
+    fn queues_become_runs_and_repeats_are_found() {
         assert_eq!(seen(&queue(&[0, 1, 2, 5, 7, 8]), &[3, 4, 6]), (vec![(0, 3), (5, 1), (7, 2)], vec![]));
         assert_eq!(seen(&queue(&[7, 2, 3, 4, 8]), &[0, 1, 7]), (vec![(2, 3), (7, 2)], vec![7]));
         // In ascending order, too, as when the first tasks of a stage failed.

@@ -1,22 +1,22 @@
 //! Offers that Ballista does not make by itself: in push mode it looks for work when something happens, and a policy may
-//! want to wait for nothing but time.
+//! want to wait for time alone.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify as Bell;
+use tokio::sync::Notify;
 
 use crate::limits::{REOFFER_AFTER, REOFFER_AFTER_AT_MOST, REOFFERS_BEFORE_WARNING};
 
-/// Wishes for another offer; [`crate::serve`] carries them out.
+/// Requests for another offer; [`crate::serve`] carries them out.
 #[derive(Debug, Default)]
 pub struct Reoffers {
-    bell: Bell,
-    wish: Mutex<Wish>,
+    notify: Notify,
+    pending: Mutex<Pending>,
 }
 
 #[derive(Debug, Default)]
-struct Wish {
+struct Pending {
     executor: String,
     after: Duration,
     /// Offers in a row that bound nothing.
@@ -26,33 +26,33 @@ struct Wish {
 impl Reoffers {
     /// A round left work and free vcores, of them some on `executor`.
     pub(crate) fn ask(&self, executor: &str, bound_something: bool) {
-        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        executor.clone_into(&mut wish.executor);
-        wish.after = if bound_something || wish.after.is_zero() {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        executor.clone_into(&mut pending.executor);
+        pending.after = if bound_something || pending.after.is_zero() {
             REOFFER_AFTER
         } else {
-            (wish.after * 2).min(REOFFER_AFTER_AT_MOST)
+            (pending.after * 2).min(REOFFER_AFTER_AT_MOST)
         };
-        wish.fruitless = if bound_something { 0 } else { wish.fruitless.saturating_add(1) };
-        if wish.fruitless == REOFFERS_BEFORE_WARNING {
+        pending.fruitless = if bound_something { 0 } else { pending.fruitless.saturating_add(1) };
+        if pending.fruitless == REOFFERS_BEFORE_WARNING {
             tracing::warn!(executor, "tasks wait though vcores are free: the policy binds none of them");
         }
-        drop(wish);
-        self.bell.notify_one();
+        drop(pending);
+        self.notify.notify_one();
     }
 
-    /// A round left nothing to wait for.
+    /// A round left no work, or no free vcores.
     pub(crate) fn reset(&self) {
-        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        (wish.after, wish.fruitless) = (Duration::ZERO, 0);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        (pending.after, pending.fruitless) = (Duration::ZERO, 0);
     }
 
     /// Waits until an offer is due; returns an executor to make it for.
     pub async fn due(&self) -> String {
-        self.bell.notified().await;
+        self.notify.notified().await;
         let (executor, after) = {
-            let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-            (wish.executor.clone(), wish.after)
+            let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            (pending.executor.clone(), pending.after)
         };
         tokio::time::sleep(after).await;
         executor
@@ -68,7 +68,7 @@ mod tests {
         let offers = Reoffers::default();
         let after = |bound| {
             offers.ask("e", bound);
-            offers.wish.lock().unwrap().after
+            offers.pending.lock().unwrap().after
         };
         assert_eq!([after(false), after(false), after(false)], [REOFFER_AFTER, REOFFER_AFTER * 2, REOFFER_AFTER * 4]);
         let waits: Vec<_> = (0..20).map(|_| after(false)).collect();

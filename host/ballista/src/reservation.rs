@@ -1,6 +1,6 @@
-//! Pull mode: Ballista asks for one executor at a time, a policy plans for all of them. What it gives to executors that
-//! have not asked yet is kept for them here, for a while. Nothing of it is taken out of Ballista's queues: a kept
-//! partition is pending like any other, only not shown to the policy again.
+//! Reservations, in pull mode: Ballista asks for one executor at a time, a policy plans for all of them. What it gives to
+//! executors that have not asked yet is reserved for them here, for [`RESERVED_FOR`]. Nothing of it is taken out of
+//! Ballista's queues: a reserved partition is pending like any other, but rounds do not list it.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use ballista_core::JobId;
 use policy_host::round::ExecutorUid;
 
-use crate::apply::{Share, StageShares};
+use crate::decision::{Share, StageDecision};
 use crate::limits::RESERVED_FOR;
 
 #[derive(Default)]
@@ -17,37 +17,37 @@ pub(crate) struct Reservations {
 }
 
 struct Kept {
-    shares: StageShares,
+    /// Of one share.
+    decision: StageDecision,
     until: Instant,
 }
 
 impl Kept {
     fn share(&self) -> &Share {
-        &self.shares.shares[0]
+        &self.decision.shares[0]
     }
 
     fn vcores(&self) -> u32 {
-        if self.shares.stage.collapse { 1 } else { self.share().partitions.len() as u32 }
+        self.decision.vcores(self.share())
     }
 }
 
 impl Reservations {
     /// Keeps a stage's partitions for the executors that they were given to.
-    pub(crate) fn keep(&mut self, shares: StageShares, now: Instant) {
-        for share in shares.shares {
-            let stage = shares.stage.clone();
-            let shares = StageShares { stage, shares: vec![share], run: None };
-            self.kept.push(Kept { shares, until: now + RESERVED_FOR });
+    pub(crate) fn keep(&mut self, decision: StageDecision, now: Instant) {
+        for share in decision.shares {
+            let decision = StageDecision { stage: decision.stage.clone(), shares: vec![share], run: None };
+            self.kept.push(Kept { decision, until: now + RESERVED_FOR });
         }
     }
 
     /// What is kept for an executor.
-    pub(crate) fn take(&mut self, executor: ExecutorUid) -> Vec<StageShares> {
+    pub(crate) fn take(&mut self, executor: ExecutorUid) -> Vec<StageDecision> {
         let mine = |k: &mut Kept| k.share().executor == executor;
-        self.kept.extract_if(.., mine).map(|k| k.shares).collect()
+        self.kept.extract_if(.., mine).map(|k| k.decision).collect()
     }
 
-    /// Gives up what was not fetched in time, and names the executors.
+    /// Drops what was not fetched in time, and returns its executors.
     pub(crate) fn expire(&mut self, now: Instant) -> HashSet<ExecutorUid> {
         self.kept.extract_if(.., |k| k.until <= now).map(|k| k.share().executor).collect()
     }
@@ -60,7 +60,7 @@ impl Reservations {
     /// The partitions of a stage that are kept, ascending; of a collapse stage, one if all of it is.
     pub(crate) fn of_stage(&self, job: &JobId, stage_id: usize, attempt: usize) -> Vec<u32> {
         let of = |k: &&Kept| {
-            let stage = &k.shares.stage;
+            let stage = &k.decision.stage;
             stage.stage_id == stage_id && stage.attempt == attempt && stage.job == *job
         };
         let partitions = self.kept.iter().filter(of).flat_map(|k| &k.share().partitions);

@@ -76,14 +76,14 @@ async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler, push:
     let mut stalls = Stalls::default();
     loop {
         tokio::time::sleep(LOOK_FOR_STALLED_EVERY).await;
-        // The books are compared with the graphs when Ballista looks for work, which after a report that fails it does not.
-        if let Some(executor) = adapter.view().anybody().filter(|_| push) {
+        // The ledger is compared with the graphs when Ballista looks for work, which it does not do after a report that fails.
+        if let Some(executor) = adapter.view().any_registered().filter(|_| push) {
             offer(&scheduler, executor).await;
         }
         let idle = adapter.idle().await;
         let ids: Vec<JobId> = idle.iter().map(|job| job.id.clone()).collect();
         for job in stalls.look(&ids, Instant::now()) {
-            tracing::warn!(%job, "nothing of the job runs or can run since {STALLED_FOR:?}: Ballista lost its way; cancelled");
+            tracing::warn!(%job, "nothing of the job has run or could run for {STALLED_FOR:?}: Ballista makes no progress with it; cancelled");
             idle.iter().filter(|one| one.id == job).for_each(|one| adapter.will_be_cancelled(one));
             let cancellation = CancelJobParams { job_id: job.to_string() };
             if let Err(status) = SchedulerGrpc::cancel_job(&scheduler, tonic::Request::new(cancellation)).await {
@@ -93,10 +93,10 @@ async fn cancel_stalled(adapter: Arc<PolicyAdapter>, scheduler: Scheduler, push:
     }
 }
 
-/// Makes the offers that the adapter wishes for.
-async fn reoffer(wishes: Arc<Reoffers>, scheduler: Scheduler) -> std::convert::Infallible {
+/// Makes the offers that the adapter asks for.
+async fn reoffer(reoffers: Arc<Reoffers>, scheduler: Scheduler) -> std::convert::Infallible {
     loop {
-        offer(&scheduler, wishes.due().await).await;
+        offer(&scheduler, reoffers.due().await).await;
     }
 }
 

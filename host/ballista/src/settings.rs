@@ -12,11 +12,11 @@ use crate::limits::MAX_TENANT_CHARS;
 /// (`SessionConfig::with_option_extension`) sets them as `SET policy.tenant = 'team-a'`. A client that cannot puts them
 /// into `ballista.job.name`.
 ///
-/// Not by DataFusion's `extensions_options!`: the names that it tells lack their prefix, and Ballista's clients send
-/// settings to the scheduler by the names that are told.
+/// Not by DataFusion's `extensions_options!`: the names in its entries lack their prefix, and Ballista's clients send
+/// settings to the scheduler by the names in the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyOptions {
-    /// On whose behalf the session's jobs run; empty for the default tenant.
+    /// The tenant of the session's jobs; empty for the default tenant.
     pub tenant: String,
     /// Jobs with a higher number go first.
     pub priority: i32,
@@ -118,9 +118,9 @@ mod tests {
 
     use super::*;
 
-    /// What is told is what can be set again, elsewhere.
+    /// What an entry is called is what can be set elsewhere.
     #[test]
-    fn settings_travel_by_the_names_that_they_tell() {
+    fn settings_travel_by_the_names_of_their_entries() {
         let mut here = ConfigOptions::new();
         here.extensions.insert(PolicyOptions::default());
         here.set("policy.tenant", "team-a").unwrap();

@@ -1,6 +1,5 @@
-//! One round out of Ballista's state: read locks only, one job at a time; sorted, so that Ballista's hash maps do not
-//! show. The write lock is taken for one thing: stages that are resolved become running, as Ballista does when it looks
-//! for work.
+//! One round out of Ballista's state: one job at a time, under its read lock; sorted, because the order of Ballista's hash
+//! maps must not reach a policy.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,19 +7,19 @@ use std::sync::Arc;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::job_status;
-use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
+use ballista_scheduler::state::execution_graph::ExecutionGraph;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use policy_host::round::{
     BoundTask, Clock, ExecutorId, ExecutorUid, JobRow, Round, RoundBuilder, StageRow, StageTasks, TenantId,
 };
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::apply::{Share, StageRef, StageShares};
-use crate::books::{Books, JobBook, Seen, StageBook};
+use crate::apply::revived;
+use crate::decision::{Share, StageDecision, StageRef};
 use crate::identity::{Cluster, ClusterView};
 use crate::queue::Queue;
 use crate::reservation::Reservations;
+use crate::tracked::{TaskEvents, TrackedJob, TrackedJobs, TrackedStage};
 
 /// The running jobs as one round shows them.
 pub(crate) struct Snapshot {
@@ -62,8 +61,8 @@ pub(crate) struct Source<'s> {
 
 impl Snapshot {
     /// Reads all running jobs. `out` gets what happened to their tasks since the last round.
-    pub(crate) async fn take(source: &Source<'_>, books: &mut Books, out: &mut Seen) -> Self {
-        books.close(source.jobs, source.now_us, source.view, out).await;
+    pub(crate) async fn take(source: &Source<'_>, tracked: &mut TrackedJobs, out: &mut TaskEvents) -> Self {
+        tracked.close(source.jobs, source.now_us, source.view, out).await;
         let running_tasks = vec![0; source.cluster.roster.len()];
         let mut this = Self { jobs: Vec::new(), running_tasks, pending: 0, has_repeats: false };
         for (id, info) in source.jobs {
@@ -74,8 +73,8 @@ impl Snapshot {
             if matches!(graph.status().status, Some(job_status::Status::Failed(_))) {
                 continue;
             }
-            let book = books.job(id, info, graph.as_ref());
-            this.add(source, id, info, graph.as_ref(), book, out);
+            let job = tracked.job(id, info, graph.as_ref());
+            this.add(source, id, info, graph.as_ref(), job, out);
         }
         let order = |job: &JobShot| (Reverse(job.priority), job.submit_us);
         this.jobs.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.id.cmp(&b.id)));
@@ -88,10 +87,10 @@ impl Snapshot {
         id: &JobId,
         info: &JobInfoCache,
         graph: &dyn ExecutionGraph,
-        book: &mut JobBook,
-        out: &mut Seen,
+        tracked: &mut TrackedJob,
+        out: &mut TaskEvents,
     ) {
-        book.observe_ended(graph, source.now_us, source.view, out);
+        tracked.observe_ended(graph, source.now_us, source.view, out);
         let running_stages = graph.stages().values().filter_map(|stage| match stage {
             ExecutionStage::Running(stage) => Some(stage),
             _ => None,
@@ -101,15 +100,15 @@ impl Snapshot {
         let mut vcores_in_use = 0;
         let mut stages = Vec::new();
         for stage in running_stages {
-            let known = book.stages.get(&stage.stage_id);
-            if known.is_none_or(|b| !b.is_about(stage.stage_attempt_num, &stage.plan)) {
+            let known = tracked.stages.get(&stage.stage_id);
+            if known.is_none_or(|b| !b.is_of(stage.stage_attempt_num, &stage.plan)) {
                 let since_us = u64::try_from(stage.stage_running_time).unwrap_or(0).saturating_mul(1_000);
-                let opened = StageBook::open(stage, since_us, source.view);
-                book.stages.insert(stage.stage_id, opened);
+                let opened = TrackedStage::open(stage, since_us, source.view);
+                tracked.stages.insert(stage.stage_id, opened);
             }
-            let Some(known) = book.stages.get_mut(&stage.stage_id) else { continue };
+            let Some(known) = tracked.stages.get_mut(&stage.stage_id) else { continue };
             let infos = &stage.task_infos;
-            let running = known.observe(book.key, stage.stage_id, infos, source.now_us, source.view, out);
+            let running = known.observe(tracked.key, stage.stage_id, infos, source.now_us, source.view, out);
             vcores_in_use += running.vcores;
             for uid in running.executors {
                 if let Some(position) = source.cluster.position(uid) {
@@ -124,16 +123,39 @@ impl Snapshot {
         }
         self.jobs.push(JobShot {
             id: id.clone(),
-            key: book.key,
-            tenant: book.settings.tenant.clone(),
-            priority: book.settings.priority,
-            submit_us: book.submit_us,
+            key: tracked.key,
+            tenant: tracked.settings.tenant.clone(),
+            priority: tracked.settings.priority,
+            submit_us: tracked.submit_us,
             vcores_in_use,
             stages,
         });
     }
 
-    /// The round that this is. With `only_repeats`, stages list what must be repeated and nothing else.
+    /// Counts decisions as if they were applied: what they take is not pending, runs, and is not free. `free` has a row for
+    /// each executor of the cluster.
+    pub(crate) fn assume(&mut self, decided: &[StageDecision], cluster: &Cluster, free: &mut [u32]) {
+        for decision in decided {
+            let Some(job) = self.jobs.iter_mut().find(|job| job.id == decision.stage.job) else { continue };
+            let at = job.stages.iter().position(|shot| shot.stage.stage_id == decision.stage.stage_id);
+            let Some(at) = at else { continue };
+            for share in &decision.shares {
+                let vcores = decision.vcores(share);
+                job.vcores_in_use += vcores;
+                if let Some(position) = cluster.position(share.executor) {
+                    free[position] = free[position].saturating_sub(vcores);
+                    self.running_tasks[position] += decision.tasks(share);
+                }
+            }
+            let stage = &mut job.stages[at];
+            stage.take(decision);
+            if stage.queue.len() == 0 {
+                job.stages.remove(at);
+            }
+        }
+    }
+
+    /// The round of this snapshot. With `only_repeats`, stages list what must be repeated and nothing else.
     pub(crate) fn round(
         &self,
         builder: &mut RoundBuilder,
@@ -193,7 +215,7 @@ pub(crate) struct ListedStage<'s> {
 
 /// A plan's bindings as shares of stages: by stage in the round's order, within a stage by executor in the order of its
 /// first binding. Costs O(bindings), and a sort of them when the policy went to and fro between stages.
-pub(crate) fn shares(listed: &[ListedStage<'_>], cluster: &Cluster, bindings: &[BoundTask]) -> Vec<StageShares> {
+pub(crate) fn shares(listed: &[ListedStage<'_>], cluster: &Cluster, bindings: &[BoundTask]) -> Vec<StageDecision> {
     let stage_of = |binding: &BoundTask| listed.partition_point(|l| l.base <= binding.task.0).saturating_sub(1);
     let end_of = |stage: usize| listed.get(stage + 1).map_or(u32::MAX, |next| next.base);
     let mut sorted;
@@ -227,7 +249,7 @@ fn of_one(
     end: u32,
     cluster: &Cluster,
     share_of: &mut [(u32, u32)],
-) -> (StageShares, usize) {
+) -> (StageDecision, usize) {
     let mut executors = Vec::new();
     let first = bindings.first().map_or(0, |b| b.task.0);
     let (mut length, mut is_run) = (0, true);
@@ -256,7 +278,7 @@ fn of_one(
     }
     executors.iter().for_each(|executor| share_of[executor.index()] = (u32::MAX, 0));
     let run = is_run.then(|| (first - stage.base, length));
-    (StageShares { stage: stage.shot.stage.clone(), shares, run }, bindings.len())
+    (StageDecision { stage: stage.shot.stage.clone(), shares, run }, bindings.len())
 }
 
 fn shot(
@@ -264,7 +286,7 @@ fn shot(
     id: &JobId,
     info: &JobInfoCache,
     stage: &RunningStage,
-    known: &mut StageBook,
+    known: &mut TrackedStage,
     running: u32,
 ) -> Option<StageShot> {
     if stage.pending.is_empty() {
@@ -294,6 +316,17 @@ fn shot(
 }
 
 impl StageShot {
+    /// Leaves out what a decision takes.
+    fn take(&mut self, decision: &StageDecision) {
+        let mut taken: Vec<u32> = match self.stage.collapse {
+            true => self.queue.runs().iter().flat_map(|&(first, length)| first..first + length).collect(),
+            false => decision.shares.iter().flat_map(|share| &share.partitions).map(|&p| p as u32).collect(),
+        };
+        taken.sort_unstable();
+        self.running += taken.len() as u32;
+        self.queue.leave_out(taken.into_iter());
+    }
+
     /// Tasks that a policy could bind.
     fn pending(&self) -> u32 {
         if self.stage.collapse { 1 } else { self.queue.len() }
@@ -303,18 +336,4 @@ impl StageShot {
     fn has_repeats(&self) -> bool {
         !self.stage.collapse && self.queue.has_repeats()
     }
-}
-
-/// The graph, for reading, with all resolved stages running.
-async fn revived(graph: &RwLock<ExecutionGraphBox>) -> RwLockReadGuard<'_, ExecutionGraphBox> {
-    let read = graph.read().await;
-    if !read.stages().values().any(|stage| matches!(stage, ExecutionStage::Resolved(_))) {
-        return read;
-    }
-    drop(read);
-    let mut write = graph.write().await;
-    if matches!(write.status().status, Some(job_status::Status::Running(_))) {
-        write.revive();
-    }
-    RwLockWriteGuard::downgrade(write)
 }

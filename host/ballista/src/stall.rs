@@ -1,8 +1,8 @@
-//! Jobs that would never end.
+//! Stalled jobs: jobs that would never end.
 //!
 //! Ballista 55 can leave a job without anything to run after an executor was lost: its adaptive planner fails with
 //! "Can't find active stage to update stage outputs", and the client waits for ever. No policy can help, for there is
-//! nothing to place; but such a job can be told, and cancelled, so that its client gets an error and may ask again. Where the
+//! nothing to place; but such a job can be detected and cancelled, so that its client gets an error and may retry. Where the
 //! report that fails is the last of its stage, the graph goes on to say that its task runs: a phantom (see `ledger`).
 
 use std::collections::HashMap;
@@ -16,9 +16,9 @@ use ballista_scheduler::state::execution_stage::ExecutionStage;
 use crate::ledger;
 use crate::limits::STALLED_FOR;
 
-/// A job, by what tells whether it goes on.
+/// What shows whether a job makes progress.
 #[derive(Debug)]
-pub(crate) struct Standstill {
+pub(crate) struct JobActivity {
     pub(crate) id: JobId,
     /// Whether it waits for running tasks at most: nothing is pending, and no stage could begin to run.
     waits: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Standstill {
     pub(crate) on: HashMap<String, i64>,
 }
 
-impl Standstill {
+impl JobActivity {
     /// Costs O(tasks).
     pub(crate) fn of(id: JobId, graph: &dyn ExecutionGraph) -> Self {
         let is_running = matches!(graph.status().status, Some(job_status::Status::Running(_)));
@@ -57,8 +57,8 @@ fn is_lost(status: &task_status::Status) -> bool {
 }
 
 /// Of all jobs, those that wait for nothing, or for phantoms only. So many vcores of an executor are phantoms as `phantoms`
-/// says; where tasks hold more than that there, nobody can tell which of them are.
-pub(crate) fn idle(jobs: Vec<Standstill>, phantoms: &HashMap<String, i64>) -> Vec<Standstill> {
+/// says; where tasks hold more than that there, it is unknown which of them are.
+pub(crate) fn idle(jobs: Vec<JobActivity>, phantoms: &HashMap<String, i64>) -> Vec<JobActivity> {
     let mut held: HashMap<String, i64> = HashMap::new();
     for (executor, vcores) in jobs.iter().flat_map(|job| &job.on) {
         *held.entry(executor.clone()).or_default() += vcores;
@@ -98,15 +98,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phantoms_are_waited_for_in_vain_and_tasks_are_not() {
+    fn a_job_that_waits_for_phantoms_only_is_idle() {
         let on = |rows: &[(&str, i64)]| rows.iter().map(|(e, v)| ((*e).to_owned(), *v)).collect::<HashMap<_, _>>();
-        let job = |id: &str, rows: &[(&str, i64)]| Standstill {
+        let job = |id: &str, rows: &[(&str, i64)]| JobActivity {
             id: JobId::from(id),
             waits: true,
             was_hit: true,
             on: on(rows),
         };
-        let idle = |jobs: Vec<Standstill>, phantoms: &[(&str, i64)]| {
+        let idle = |jobs: Vec<JobActivity>, phantoms: &[(&str, i64)]| {
             idle(jobs, &on(phantoms)).into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(idle(vec![job("b", &[]), job("a", &[])], &[]), ["a", "b"], "nothing at all");
@@ -118,12 +118,12 @@ mod tests {
             none,
             "one of two on e1 runs"
         );
-        let two = |a: Standstill| vec![a, job("b", &[("e0", 1)])];
+        let two = |a: JobActivity| vec![a, job("b", &[("e0", 1)])];
         assert_eq!(idle(two(job("a", &[("e0", 1)])), &[("e0", 1)]), none, "either may be the one that runs");
-        let goes_on = Standstill { waits: false, ..job("a", &[("e0", 1)]) };
+        let goes_on = JobActivity { waits: false, ..job("a", &[("e0", 1)]) };
         assert_eq!(idle(two(goes_on), &[("e0", 1)]), none, "also when the other has something pending");
         assert_eq!(idle(two(job("a", &[("e1", 1)])), &[("e0", 1)]), ["b"]);
-        let sound = Standstill { was_hit: false, ..job("a", &[("e0", 1)]) };
+        let sound = JobActivity { was_hit: false, ..job("a", &[("e0", 1)]) };
         assert_eq!(idle(vec![sound], &[("e0", 1)]), none, "no executor of its was lost");
     }
 

@@ -21,6 +21,7 @@ const CRATES: &[&str] = &[
     "plugins/tenant-fair/src/lib.rs",
     "host/cli/src/lib.rs",
     "host/sim/src/lib.rs",
+    "host/ballista/src/lib.rs",
 ];
 
 #[test]

@@ -17,10 +17,10 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, SuccessfulStage
 use datafusion::physical_plan::ExecutionPlan;
 use policy_host::round::{TaskSpec, UidTable};
 
-use super::Placed;
+use super::placed::Placed;
 use super::rows::{InputRow, JobRow, JobRun, StageRow, TaskRow, TaskRun};
-use crate::apply::is_collapse;
 use crate::locality;
+use crate::rules::is_collapse;
 use crate::settings::JobSettings;
 
 /// The shortest task that is written.

@@ -1,4 +1,4 @@
-//! Ballista's states with a recorder looking on. Every call goes through unchanged.
+//! Ballista's states, observed by a recorder. Every call goes through unchanged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,23 +9,38 @@ use ballista_core::serde::protobuf::{ExecutorHeartbeat, JobStatus};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_core::{JobId, JobStatusSubscriber};
 use ballista_scheduler::cluster::{
-    BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot, JobState, JobStateEventStream,
+    BallistaCluster, BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot, JobState, JobStateEventStream,
 };
 use ballista_scheduler::config::TaskDistributionPolicy;
 use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::Recorder;
+use super::recorder::Recorder;
+
+impl Recorder {
+    /// The same cluster, observed by the recorder: Ballista's own, or that of [`crate::install`]. `policy` names
+    /// what answers right now; it is asked when a job ends.
+    pub fn watch(
+        self: &Arc<Self>,
+        cluster: &BallistaCluster,
+        policy: impl Fn() -> String + Send + Sync + 'static,
+    ) -> BallistaCluster {
+        self.set_policy(policy);
+        let watched = WatchedCluster::new(cluster.cluster_state(), Arc::clone(self));
+        let jobs = WatchedJobs::new(cluster.job_state(), Arc::clone(self));
+        BallistaCluster::new(Arc::new(watched), Arc::new(jobs))
+    }
+}
 
 /// Sees executors and rounds.
-pub(super) struct WatchedCluster {
+struct WatchedCluster {
     inner: Arc<dyn ClusterState>,
     recorder: Arc<Recorder>,
 }
 
 impl WatchedCluster {
-    pub(super) fn new(inner: Arc<dyn ClusterState>, recorder: Arc<Recorder>) -> Self {
+    fn new(inner: Arc<dyn ClusterState>, recorder: Arc<Recorder>) -> Self {
         Self { inner, recorder }
     }
 }
@@ -98,13 +113,13 @@ impl ClusterState for WatchedCluster {
 }
 
 /// Sees jobs when they end.
-pub(super) struct WatchedJobs {
+struct WatchedJobs {
     inner: Arc<dyn JobState>,
     recorder: Arc<Recorder>,
 }
 
 impl WatchedJobs {
-    pub(super) fn new(inner: Arc<dyn JobState>, recorder: Arc<Recorder>) -> Self {
+    fn new(inner: Arc<dyn JobState>, recorder: Arc<Recorder>) -> Self {
         Self { inner, recorder }
     }
 }

@@ -1,4 +1,4 @@
-//! The binary as an operator meets it: starts, says what answers, refuses with a code, ends when told to.
+//! The binary as an operator meets it: starts, says what answers, refuses with a code, ends at a signal.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -87,7 +87,7 @@ async fn what_cannot_be_used_is_refused_with_a_code() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn it_says_what_answers_and_ends_when_told_to() {
+async fn it_says_what_answers_and_ends_at_a_signal() {
     let directory = tempfile::tempdir().unwrap();
     let plugins = directory.path().join("plugins.d");
     let path = plugins.to_str().unwrap().to_owned();
@@ -129,7 +129,7 @@ async fn it_says_what_answers_and_ends_when_told_to() {
     );
 }
 
-/// Who does not fit together is told so by Ballista, in its words; the scheduler goes on.
+/// Executors and clients of another version are refused by Ballista, in its words; the scheduler goes on.
 #[tokio::test]
 async fn executors_and_clients_of_another_version_get_ballistas_own_message() {
     let (_scheduler, log) = listening(&[]).await;

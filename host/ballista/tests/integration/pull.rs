@@ -31,7 +31,7 @@ async fn bind_all(policy: &PolicyAdapter, mode: Mode, executors: &[&str], vcores
     bound
 }
 
-/// Executors tell of themselves by asking while there is nothing to do.
+/// Executors become known by asking while there is nothing to do.
 async fn meet(policy: &PolicyAdapter, mode: Mode, executors: &[&str], vcores: u32) {
     bind_all(policy, mode, executors, vcores, &jobs(Vec::new())).await;
 }

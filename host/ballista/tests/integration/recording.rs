@@ -90,7 +90,7 @@ async fn a_recorded_run_is_a_workload_that_says_where_its_tasks_ran() {
         }
         assert!(!taken.is_empty());
         for ((round, executor), vcores) in taken {
-            let seen = ran.run.rounds.iter().find(|r| r.round == round).expect("the round is told");
+            let seen = ran.run.rounds.iter().find(|r| r.round == round).expect("the round is recorded");
             let free = seen.free.get(executor).copied().unwrap_or(0);
             assert!(vcores <= free, "round {round} placed {vcores} on {executor}, {free} free");
         }

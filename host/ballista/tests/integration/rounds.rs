@@ -1,7 +1,7 @@
 //! What a round shows and what becomes of a plan, on graphs without a cluster.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use ballista_scheduler::cluster::BoundTask;
 use policy_ballista::{Mode, PolicyAdapter};
 use policy_host::policy::*;
 use policy_host::{HostOptions, LaneKind, PolicyHost, TaskDistributionPolicy};
+use tokio::sync::Notify;
 
 use crate::graphs::{GROUP, TOTAL, adapter, bind, budgets, failed, finished, graph, jobs, named_graph, report};
 
@@ -149,7 +150,7 @@ async fn what_must_be_repeated_goes_first_whatever_the_policy_prefers() {
     assert_eq!(partitions(&rest), [5, 6, 7], "what was never started goes as the policy likes");
 }
 
-/// Deals tasks out; while it is told to, it has no answer.
+/// Deals tasks out; while its flag is set, it has no answer.
 #[derive(Debug, Default)]
 struct Balking(AtomicBool);
 
@@ -184,8 +185,8 @@ async fn a_policy_that_never_answers_costs_a_deadline_and_strands_nothing() {
     }
 }
 
-/// A poll that is dropped while the policy thinks, as when an executor's connection breaks, leaves no task bound that
-/// nobody was told of: neither what is decided now nor what was kept.
+/// A poll that is dropped while the policy thinks, as when an executor's connection breaks, leaves no task bound: neither
+/// what is decided now nor what was reserved.
 #[tokio::test]
 async fn in_pull_mode_a_poll_that_is_given_up_strands_nothing() {
     let (balking, keeping) = balking(Duration::from_secs(60), Mode::Pull);
@@ -205,6 +206,61 @@ async fn in_pull_mode_a_poll_that_is_given_up_strands_nothing() {
     assert_eq!(graph.read().await.available_tasks(), 10, "nothing more is bound");
     let second = bind(&keeping, &mut budgets(&free(&[("e1", 4)])), &jobs).await;
     assert_eq!(partitions(&second), [2, 3, 4, 5], "what was kept, and as much again");
+}
+
+/// Binds all that fits on the first executor. From its second round on it has no answer until it is released; says so, with
+/// what is free and what runs in that round.
+#[derive(Debug, Default)]
+struct SecondRound {
+    rounds: AtomicU32,
+    released: AtomicBool,
+    reached: Notify,
+    seen: Mutex<Option<(u32, u32)>>,
+}
+
+#[async_trait]
+impl DistributionPolicy for SecondRound {
+    async fn bind_tasks(&self, slots: &mut [AvailableTaskSlots], jobs: &RunningJobs<'_>) -> Result<Vec<BoundTaskRow>> {
+        if self.rounds.fetch_add(1, Ordering::SeqCst) > 0 && !self.released.load(Ordering::SeqCst) {
+            let running = jobs.stages().map(|s| s.running_count()).sum();
+            *self.seen.lock().unwrap() = Some((slots[0].slots, running));
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let tasks = jobs.stages().flat_map(|s| s.pending().map(|t| t.id()).collect::<Vec<_>>());
+        let rows = tasks.map(|task| BoundTaskRow::new(task, slots[0].executor));
+        Ok(rows.take(slots[0].slots as usize).collect())
+    }
+}
+
+/// Partitions to be repeated have a round of their own before the rest. Nothing is bound before the second round is
+/// answered, too: an offer that is dropped meanwhile leaves no task bound.
+#[tokio::test]
+async fn in_push_mode_an_offer_that_is_dropped_between_its_rounds_strands_nothing() {
+    let before = adapter(r#"{"policy":"bias","lane":"inline"}"#, Mode::Push).await;
+    let jobs = jobs(vec![graph("job", GROUP, 8, 1).await]);
+    let bound = bind(&before, &mut budgets(&free(&[("e0", 4)])), &jobs).await;
+    report(&jobs, &bound, |_, task| failed(task)).await;
+
+    let second = Arc::new(SecondRound::default());
+    let mut options = HostOptions::with_policy(TaskDistributionPolicy::Custom(second.clone()));
+    options.deadline = Duration::from_secs(60);
+    let policy = PolicyAdapter::new(Arc::new(PolicyHost::start(options).unwrap()), Mode::Push);
+    let mut rows = budgets(&free(&[("e0", 6)]));
+    tokio::select! {
+        bound = bind(&policy, &mut rows, &jobs) => panic!("the second round has no answer: {bound:?}"),
+        () = second.reached.notified() => {}
+    }
+    assert_eq!(*second.seen.lock().unwrap(), Some((2, 4)), "as if the first plan were applied");
+    let graph = &jobs.values().next().unwrap().execution_graph;
+    assert_eq!(graph.read().await.available_tasks(), 8, "nothing is bound");
+    assert_eq!(rows[0].vcores, 6, "nothing is taken");
+
+    let fresh = Arc::new(SecondRound { released: AtomicBool::new(true), ..SecondRound::default() });
+    let options = HostOptions::with_policy(TaskDistributionPolicy::Custom(fresh.clone()));
+    let policy = PolicyAdapter::new(Arc::new(PolicyHost::start(options).unwrap()), Mode::Push);
+    let bound = bind(&policy, &mut rows, &jobs).await;
+    assert_eq!((partitions(&bound), policy.counts().rounds), (vec![0, 1, 2, 3, 4, 5], 2));
 }
 
 #[tokio::test]
@@ -280,7 +336,7 @@ async fn in_pull_mode_what_is_not_fetched_is_pending_again() {
 }
 
 #[tokio::test]
-async fn a_job_that_can_go_nowhere_is_told_from_one_that_waits_or_runs() {
+async fn a_job_without_anything_to_run_is_idle_and_one_that_waits_or_runs_is_not() {
     let policy = adapter(r#"{"policy":"bias","lane":"inline"}"#, Mode::Push).await;
     let jobs = jobs(vec![graph("job", GROUP, 4, 0).await]);
     let job = jobs.keys().next().unwrap();

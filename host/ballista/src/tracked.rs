@@ -1,4 +1,4 @@
-//! What the adapter remembers of jobs and stages between rounds: what does not change is read from Ballista once.
+//! The jobs and stages that the adapter tracks between rounds: what does not change is read from Ballista once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,21 +12,22 @@ use datafusion::physical_plan::ExecutionPlan;
 use policy_host::round::{ExecutorUid, Observation, ObservationKind, StageTasks, TaskSpec};
 use tokio::sync::RwLock;
 
-use crate::apply::{Applied, Taken, is_collapse, partitions_per_task};
+use crate::decision::{Applied, Taken};
 use crate::identity::ClusterView;
 use crate::locality;
 use crate::queue::Queue;
+use crate::rules::{is_collapse, partitions_per_task};
 use crate::settings::JobSettings;
 
-/// What happened to tasks since the last round, where somebody wants to know.
-pub(crate) struct Seen(Option<Vec<Observation>>);
+/// What happened to tasks since the last round, where the host wants observations.
+pub(crate) struct TaskEvents(Option<Vec<Observation>>);
 
-impl Seen {
+impl TaskEvents {
     pub(crate) fn new(wanted: bool) -> Self {
         Self(wanted.then(Vec::new))
     }
 
-    /// What was seen; `None` when nobody wanted to know.
+    /// The observations; `None` when the host wants none.
     pub(crate) fn into_batch(self) -> Option<Vec<Observation>> {
         self.0
     }
@@ -34,23 +35,23 @@ impl Seen {
 
 /// All jobs that are running, or were in the last round.
 #[derive(Default)]
-pub(crate) struct Books {
-    jobs: HashMap<JobId, JobBook>,
+pub(crate) struct TrackedJobs {
+    jobs: HashMap<JobId, TrackedJob>,
     next_key: u64,
 }
 
 /// A job.
-pub(crate) struct JobBook {
+pub(crate) struct TrackedJob {
     /// The job's lasting number.
     pub(crate) key: u64,
     pub(crate) settings: JobSettings,
     pub(crate) submit_us: u64,
-    pub(crate) stages: HashMap<usize, StageBook>,
+    pub(crate) stages: HashMap<usize, TrackedStage>,
     graph: Arc<RwLock<ExecutionGraphBox>>,
 }
 
 /// A stage attempt.
-pub(crate) struct StageBook {
+pub(crate) struct TrackedStage {
     pub(crate) attempt: usize,
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) tasks: Arc<StageTasks>,
@@ -63,8 +64,8 @@ pub(crate) struct StageBook {
     known: usize,
     /// Tasks that had not ended when last looked at.
     open: Vec<(usize, ExecutorUid)>,
-    /// How many of them the policy has been told of; the others come after those.
-    told: usize,
+    /// How many of them have been reported as started; the others come after those.
+    reported: usize,
     since_us: u64,
 }
 
@@ -76,13 +77,13 @@ pub(crate) struct Running {
     pub(crate) executors: Vec<ExecutorUid>,
 }
 
-impl Books {
-    /// The book of a job, opened now if there is none.
-    pub(crate) fn job(&mut self, id: &JobId, info: &JobInfoCache, graph: &dyn ExecutionGraph) -> &mut JobBook {
+impl TrackedJobs {
+    /// A job, tracked from now on if it was not.
+    pub(crate) fn job(&mut self, id: &JobId, info: &JobInfoCache, graph: &dyn ExecutionGraph) -> &mut TrackedJob {
         let next_key = &mut self.next_key;
         self.jobs.entry(id.clone()).or_insert_with(|| {
             *next_key += 1;
-            JobBook {
+            TrackedJob {
                 key: *next_key,
                 settings: JobSettings::of(graph),
                 submit_us: graph.start_time().saturating_mul(1_000),
@@ -92,7 +93,7 @@ impl Books {
         })
     }
 
-    /// Writes down what was bound: it need not be looked for then.
+    /// Follows what was applied: those tasks need not be looked for.
     pub(crate) fn bound(&mut self, applied: Applied) {
         let job = self.jobs.get_mut(&applied.job);
         let stage = job.and_then(|job| job.stages.get_mut(&applied.stage_id));
@@ -113,13 +114,13 @@ impl Books {
         self.jobs.iter().map(|(id, job)| (id.clone(), Arc::clone(&job.graph))).collect()
     }
 
-    /// Closes the books of jobs that are no longer running, with a last look at how their tasks ended.
+    /// Drops jobs that are no longer running, after a last look at how their tasks ended.
     pub(crate) async fn close(
         &mut self,
         running: &HashMap<JobId, JobInfoCache>,
         now_us: u64,
         view: &ClusterView,
-        out: &mut Seen,
+        out: &mut TaskEvents,
     ) {
         if self.jobs.len() == running.len() && self.jobs.keys().all(|id| running.contains_key(id)) {
             return;
@@ -131,33 +132,33 @@ impl Books {
     }
 }
 
-impl JobBook {
-    /// Looks at the tasks of stages that have ended since the last round, and forgets those stages.
+impl TrackedJob {
+    /// Reports the tasks of stages that have ended since the last round, and drops those stages.
     pub(crate) fn observe_ended(
         &mut self,
         graph: &dyn ExecutionGraph,
         now_us: u64,
         view: &ClusterView,
-        out: &mut Seen,
+        out: &mut TaskEvents,
     ) {
         let (key, stages) = (self.key, graph.stages());
-        self.stages.retain(|id, book| {
+        self.stages.retain(|id, tracked| {
             let (attempt, ended) = match stages.get(id) {
-                Some(ExecutionStage::Running(stage)) => return stage.stage_attempt_num == book.attempt,
+                Some(ExecutionStage::Running(stage)) => return stage.stage_attempt_num == tracked.attempt,
                 Some(ExecutionStage::Successful(stage)) => (stage.stage_attempt_num, &stage.task_infos),
                 Some(ExecutionStage::Failed(stage)) => (stage.stage_attempt_num, &stage.task_infos),
                 _ => return false,
             };
-            if attempt == book.attempt {
-                book.observe(key, *id, ended, now_us, view, out);
+            if attempt == tracked.attempt {
+                tracked.observe(key, *id, ended, now_us, view, out);
             }
             false
         });
     }
 }
 
-impl StageBook {
-    /// Opens the book of a stage attempt. Tasks that it has already, as a stage that runs once more, are known. Costs
+impl TrackedStage {
+    /// Begins to track a stage attempt. Tasks that it has already, as a stage that runs once more, are known. Costs
     /// O(plan nodes + shuffle locations + tasks).
     pub(crate) fn open(stage: &RunningStage, since_us: u64, view: &ClusterView) -> Self {
         let collapse = is_collapse(&stage.plan);
@@ -176,14 +177,14 @@ impl StageBook {
             queue: Queue::default(),
             specs,
             known: stage.task_infos.len(),
-            told: open.len(),
+            reported: open.len(),
             open,
             since_us,
         }
     }
 
-    /// Whether the book is about this attempt of the stage.
-    pub(crate) fn is_about(&self, attempt: usize, plan: &Arc<dyn ExecutionPlan>) -> bool {
+    /// Whether this is the attempt that is tracked.
+    pub(crate) fn is_of(&self, attempt: usize, plan: &Arc<dyn ExecutionPlan>) -> bool {
         self.attempt == attempt && Arc::ptr_eq(&self.plan, plan)
     }
 
@@ -201,7 +202,7 @@ impl StageBook {
         infos: &[TaskInfo],
         now_us: u64,
         view: &ClusterView,
-        out: &mut Seen,
+        out: &mut TaskEvents,
     ) -> Running {
         for (task, info) in infos.iter().enumerate().skip(self.known) {
             let executor = match &info.task_status {
@@ -215,7 +216,7 @@ impl StageBook {
         self.known = infos.len();
         let mut running = Running::default();
         let mut open = std::mem::take(&mut self.open);
-        for &(task, uid) in open.iter().skip(self.told) {
+        for &(task, uid) in open.iter().skip(self.reported) {
             if let Some(info) = infos.get(task) {
                 self.report(ObservationKind::Started, job_key, stage_id, uid, info, now_us, out);
             }
@@ -235,7 +236,7 @@ impl StageBook {
             self.report(kind, job_key, stage_id, uid, info, now_us, out);
             false
         });
-        self.told = open.len();
+        self.reported = open.len();
         self.open = open;
         running
     }
@@ -250,7 +251,7 @@ impl StageBook {
         uid: ExecutorUid,
         info: &TaskInfo,
         now_us: u64,
-        out: &mut Seen,
+        out: &mut TaskEvents,
     ) {
         let Some(out) = &mut out.0 else { return };
         let whole = [0];
