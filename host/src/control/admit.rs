@@ -154,7 +154,7 @@ fn constructor_fault(wanted: &Wanted, fault: PolicyFault) -> AdmitError {
             let (line, column) = wanted.locate(line, column);
             AdmitError::Config(ActivationError::Config { name, line, column, message })
         }
-        PolicyFault::Panicked(_) => AdmitError::ConstructorPanic { name, message: chain(&fault) },
+        PolicyFault::Panicked { .. } => AdmitError::ConstructorPanic { name, message: chain(&fault) },
         other => AdmitError::Constructor { name, message: chain(&other) },
     }
 }

@@ -108,7 +108,7 @@ impl Fault {
     pub(crate) fn of_policy(fault: &PolicyFault) -> Self {
         let code = match fault {
             PolicyFault::Declined(_) => "declined",
-            PolicyFault::Panicked(_) => "policy-panicked",
+            PolicyFault::Panicked { .. } => "policy-panicked",
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "policy-error",
         };
@@ -118,7 +118,7 @@ impl Fault {
 
     pub(crate) fn of_filter(name: &str, fault: &PolicyFault) -> Self {
         let code = match fault {
-            PolicyFault::Panicked(_) => "filter-panicked",
+            PolicyFault::Panicked { .. } => "filter-panicked",
             PolicyFault::Protocol(_) => "filter-bad-limits",
             _ => "filter-error",
         };
@@ -127,7 +127,7 @@ impl Fault {
 
     pub(crate) fn of_score(name: &str, fault: &PolicyFault) -> Self {
         let code = match fault {
-            PolicyFault::Panicked(_) => "score-panicked",
+            PolicyFault::Panicked { .. } => "score-panicked",
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "score-error",
         };
@@ -198,7 +198,7 @@ mod tests {
         for (fault, code, ejects) in [
             (PolicyFault::Declined("no view".into()), "declined", false),
             (PolicyFault::Failed("broken".into()), "policy-error", true),
-            (PolicyFault::Panicked("index".into()), "policy-panicked", true),
+            (PolicyFault::panicked("index".into()), "policy-panicked", true),
             (PolicyFault::Protocol("block".into()), "broken-protocol", true),
         ] {
             let fault = Fault::of_policy(&fault);

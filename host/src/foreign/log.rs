@@ -3,19 +3,22 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt::{Debug, Write as _};
+use std::fmt::{self, Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::RStr;
-use policy_plugin_api::abi::raw::{HostLink, HostLinkRef, RawEvent, RawValue};
-use tracing::field::Field;
+use policy_plugin_api::abi::API_MINOR;
+use policy_plugin_api::abi::raw::{HostLink, HostLinkRef, RawEvent, RawFault, RawField, value};
+use policy_plugin_api::abi::table::{self, RawTable};
+use tracing::field::{DebugValue, Field, debug};
 use tracing::{Event, Level, Metadata};
 use tracing_core::field::{FieldSet, Value};
 use tracing_core::{Kind, callsite::Callsite, identify_callsite, subscriber::Interest};
 
-use crate::core::text::{shown, shown_within};
+use super::PolicyFault;
+use crate::core::text::{chain, shown, shown_within};
 
 /// At most this many places in plugins get a callsite of their own in the host; events of further ones are emitted at a
 /// common callsite. Callsites live as long as the process, as those of the host's own code do.
@@ -29,17 +32,24 @@ const MAX_NAME_BYTES: usize = 256;
 pub(super) fn host_link() -> HostLinkRef {
     static LINK: OnceLock<HostLinkRef> = OnceLock::new();
     *LINK.get_or_init(|| {
-        HostLink { log_enabled: host_log_enabled, log: host_log, drop_panicked: host_drop_panicked }.leak_into_prefix()
+        HostLink {
+            api_minor: API_MINOR,
+            log_enabled: host_log_enabled,
+            log: host_log,
+            drop_panicked: host_drop_panicked,
+            table: host_table,
+        }
+        .leak_into_prefix()
     })
 }
 
 thread_local! {
-    static DROP_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static DROP_PANIC: RefCell<Option<PolicyFault>> = const { RefCell::new(None) };
 }
 
-/// The message of the last destructor that panicked on this thread, once. `None` on a thread that is ending, where
-/// messages are logged instead.
-pub(super) fn take_drop_panic() -> Option<String> {
+/// The panic of the last destructor that panicked on this thread, once. `None` on a thread that is ending, where they are
+/// logged instead.
+pub(super) fn take_drop_panic() -> Option<PolicyFault> {
     DROP_PANIC.try_with(RefCell::take).unwrap_or_default()
 }
 
@@ -57,13 +67,19 @@ fn caught(work: impl FnOnce()) {
     }
 }
 
-extern "C" fn host_drop_panicked(message: RStr<'_>) {
+extern "C" fn host_drop_panicked(fault: &RawFault) {
     caught(|| {
-        let message = shown(message.as_bytes());
-        if DROP_PANIC.try_with(|last| last.replace(Some(message.clone()))).is_err() {
-            tracing::error!("a destructor in a plugin panicked on a thread that is ending: {message}");
+        let fault = PolicyFault::from(fault);
+        if DROP_PANIC.try_with(|last| last.replace(Some(fault.clone()))).is_err() {
+            let told = chain(&fault);
+            tracing::error!("on a thread that is ending, a destructor in a plugin {told}");
         }
     });
+}
+
+/// API 2.0 has no table for plugins.
+extern "C" fn host_table(name: RStr<'_>) -> RawTable {
+    table::find(&[], name)
 }
 
 extern "C" fn host_log_enabled(level: u32) -> bool {
@@ -146,16 +162,14 @@ fn named(name: &RStr<'_>) -> String {
 }
 
 fn emit(event: &RawEvent<'_>) {
+    let values: Vec<Shown> = event.fields.iter().take(MAX_FIELDS - 2).map(Shown::of).collect();
+    let policy = named(&event.policy);
     let Some(metadata) = callsite_of(event) else {
-        let text: String = event.fields.iter().take(MAX_FIELDS).fold(String::new(), |mut t, f| {
-            let _ = match &f.value {
-                RawValue::Str(v) | RawValue::Debug(v) => write!(t, "{}={} ", named(&f.name), shown(v.as_bytes())),
-                other => write!(t, "{}={other:?} ", named(&f.name)),
-            };
-            t
+        let text = event.fields.iter().zip(&values).fold(String::new(), |mut text, (field, value)| {
+            let _ = write!(text, "{}={value} ", named(&field.name));
+            text
         });
-        let (policy, target) = (named(&event.policy), named(&event.target));
-        let text = shown(text);
+        let (target, text) = (named(&event.target), shown(text));
         tracing::warn!(policy, generation = event.generation, plugin_target = target, level = event.level, "{text}");
         return;
     };
@@ -164,48 +178,86 @@ fn emit(event: &RawEvent<'_>) {
             return;
         }
         let names: Vec<Field> = metadata.fields().iter().collect();
-        // Text is cut and escaped here: no subscriber of the host's need know where it came from.
-        let debugs: Vec<Option<Formatted>> = event
-            .fields
-            .iter()
-            .take(MAX_FIELDS)
-            .map(|f| if let RawValue::Debug(t) = &f.value { Some(Formatted(shown(t.as_bytes()))) } else { None })
-            .collect();
-        let mut values: Vec<Option<&dyn Value>> = Vec::with_capacity(MAX_FIELDS);
-        let policy = named(&event.policy);
-        values.push(Some(&policy));
-        values.push(Some(&event.generation));
-        let texts: Vec<Option<String>> = event
-            .fields
-            .iter()
-            .take(MAX_FIELDS)
-            .map(|f| if let RawValue::Str(t) = &f.value { Some(shown(t.as_bytes())) } else { None })
-            .collect();
-        let debugs: Vec<Option<tracing::field::DebugValue<&Formatted>>> =
-            debugs.iter().map(|s| s.as_ref().map(tracing::field::debug)).collect();
-        for (i, field) in event.fields.iter().take(MAX_FIELDS - 2).enumerate() {
-            values.push(match &field.value {
-                RawValue::Str(_) => texts[i].as_ref().map(|t| t as &dyn Value),
-                RawValue::Debug(_) => debugs[i].as_ref().map(|d| d as &dyn Value),
-                RawValue::I64(v) => Some(v),
-                RawValue::U64(v) => Some(v),
-                RawValue::F64(v) => Some(v),
-                RawValue::Bool(v) => Some(v),
-            });
-        }
+        let own: [&dyn Value; 2] = [&policy, &event.generation];
+        let all: Vec<&dyn Value> = own.into_iter().chain(values.iter().map(Shown::as_value)).collect();
         // `value_set` takes arrays only: pad with absent values.
         let padded: [(&Field, Option<&dyn Value>); MAX_FIELDS] =
-            std::array::from_fn(|i| (names.get(i).unwrap_or(&names[0]), values.get(i).copied().flatten()));
+            std::array::from_fn(|i| (names.get(i).unwrap_or(&names[0]), all.get(i).copied()));
         let set = metadata.fields().value_set(&padded);
         dispatch.event(&Event::new(metadata, &set));
     });
+}
+
+/// The value of a field. Text is cut and escaped here: no subscriber of the host's need know where it came from.
+enum Shown {
+    Text(String),
+    Debug(DebugValue<Formatted>),
+    I64(i64),
+    U64(u64),
+    F64(f64),
+    Bool(bool),
+}
+
+impl Shown {
+    fn of(field: &RawField<'_>) -> Self {
+        let text = || shown(field.text.as_bytes());
+        match field.kind {
+            value::STR => Self::Text(text()),
+            value::DEBUG => Self::Debug(debug(Formatted(text()))),
+            value::I64 => Self::I64(field.bits.cast_signed()),
+            value::U64 => Self::U64(field.bits),
+            value::F64 => Self::F64(f64::from_bits(field.bits)),
+            value::BOOL => Self::Bool(field.bits != 0),
+            kind => Self::Debug(debug(Formatted(format!("(of kind {kind}: {} {:?})", field.bits, text())))),
+        }
+    }
+
+    fn as_value(&self) -> &dyn Value {
+        match self {
+            Self::Text(text) => text,
+            Self::Debug(text) => text,
+            Self::I64(number) => number,
+            Self::U64(number) => number,
+            Self::F64(number) => number,
+            Self::Bool(is) => is,
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Debug(text) => write!(f, "{text:?}"),
+            Self::I64(number) => write!(f, "{number}"),
+            Self::U64(number) => write!(f, "{number}"),
+            Self::F64(number) => write!(f, "{number}"),
+            Self::Bool(is) => write!(f, "{is}"),
+        }
+    }
 }
 
 /// A value that was formatted on the other side: prints as it came.
 struct Formatted(String);
 
 impl Debug for Formatted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_a_later_version_is_shown_as_such() {
+        let field = |kind, bits, text| RawField { name: RStr::from_str("n"), kind, bits, text: RStr::from_str(text) };
+        let told = |kind, bits, text| Shown::of(&field(kind, bits, text)).to_string();
+        assert_eq!(told(value::I64, u64::MAX, ""), "-1");
+        assert_eq!(told(value::F64, 1.5f64.to_bits(), ""), "1.5");
+        assert_eq!(told(value::BOOL, 1, ""), "true");
+        assert_eq!(told(value::DEBUG, 0, "Some(3)"), "Some(3)");
+        assert_eq!(told(99, 7, "new"), "(of kind 99: 7 \"new\")");
     }
 }

@@ -1,6 +1,7 @@
 //! What calls into a plugin: loaded policies, filters and scores as safe Rust. Nothing here opens a library;
 //! `artifact/load/dl.rs` does.
 
+mod fault;
 mod log;
 
 use std::fmt::{self, Debug};
@@ -10,57 +11,18 @@ use abi_stable::std_types::{RSlice, RSliceMut, RStr, RVec};
 use serde::Deserialize;
 
 use policy_plugin_api::abi::raw::{
-    FilterBox, PluginModuleRef, PolicyBox, RawBinding, RawCandidates, RawFault, RawRound, RawState, ScoreBox,
-    ScoreModuleRef, fault,
+    FilterBox, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawCandidates, RawLimits, RawReply, RawRound,
+    RawState, ScoreBox, fault as kind,
 };
+use policy_plugin_api::abi::table::{self, Table};
 use policy_plugin_api::{Candidates, PolicyState};
 use policy_wire::block::BlockRef;
 use policy_wire::limits::LimitsBlock;
 use policy_wire::{AvailableTaskSlots, BoundTask};
 
-use crate::core::text::{chain, shown, shown_within};
+pub use self::fault::{Place, PolicyFault, Step};
 
-/// Why a plugin gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyFault {
-    /// The policy has no say in this round.
-    #[error("declined: {0}")]
-    Declined(String),
-    /// The policy returned an error.
-    #[error("{0}")]
-    Failed(String),
-    /// The config does not fit; line and column (from 1) in the config text, 0 where unknown.
-    #[error("{message}")]
-    InvalidConfig {
-        /// What is wrong.
-        message: String,
-        /// Line, from 1.
-        line: u32,
-        /// Column, from 1.
-        column: u32,
-    },
-    /// Plugin code panicked; the panic was caught in the plugin.
-    #[error("panicked: {0}")]
-    Panicked(String),
-    /// Host and plugin did not understand each other.
-    #[error("broken protocol: {0}")]
-    Protocol(String),
-}
-
-impl From<RawFault> for PolicyFault {
-    fn from(raw: RawFault) -> Self {
-        // What is cut off is not copied: the text may be as long as memory is.
-        let message = shown(raw.message.as_bytes());
-        match raw.kind {
-            fault::DECLINED => Self::Declined(message),
-            fault::FAILED => Self::Failed(message),
-            fault::INVALID_CONFIG => Self::InvalidConfig { message, line: raw.line, column: raw.column },
-            fault::PANICKED => Self::Panicked(message),
-            _ => Self::Protocol(message),
-        }
-    }
-}
+use crate::core::text::{chain, shown_within};
 
 /// An answer as it came: not validated yet. The rows lie where the plugin put them: the host copies none of them, and
 /// giving the memory back is the plugin's own code.
@@ -72,6 +34,13 @@ impl Proposal {
     #[must_use]
     pub fn rows(&self) -> &[BoundTask] {
         bytemuck::cast_slice(self.0.as_slice())
+    }
+}
+
+impl Proposal {
+    /// This version knows nothing that an answer may say besides its rows.
+    fn of(answer: RawAnswer) -> Self {
+        Self(answer.rows)
     }
 }
 
@@ -118,7 +87,6 @@ fn may_observe() -> bool {
 #[derive(Clone, Copy)]
 pub struct ForeignModule {
     root: PluginModuleRef,
-    scores: Option<ScoreModuleRef>,
 }
 
 impl ForeignModule {
@@ -126,19 +94,19 @@ impl ForeignModule {
     #[must_use]
     pub fn new(root: PluginModuleRef) -> Self {
         root.init()(log::host_link());
-        Self { root, scores: None }
-    }
-
-    /// The same plugin with its module of scores, whose layout was checked.
-    #[must_use]
-    pub fn with_scores(self, scores: ScoreModuleRef) -> Self {
-        Self { scores: Some(scores), ..self }
+        Self { root }
     }
 
     /// The API version that the plugin was built against: major, minor.
     #[must_use]
     pub fn api_version(&self) -> (u32, u32) {
         (self.root.api_major(), self.root.api_minor())
+    }
+
+    /// A table of functions that the plugin offers, as far as this side knows it; `None` where it offers none of that name.
+    #[must_use]
+    pub fn table<T: Table>(&self) -> Option<T> {
+        table::ask(self.root.table())
     }
 
     /// What the plugin exports.
@@ -182,17 +150,24 @@ impl ForeignModule {
     /// Makes a score.
     ///
     /// # Errors
-    /// What the constructor returned, or its panic; `Protocol` for a plugin without a module of scores.
+    /// What the constructor returned, or its panic.
     pub fn create_score(&self, name: &str, config: &str, generation: u64) -> Result<ForeignScore, PolicyFault> {
-        let none = || PolicyFault::Protocol("this plugin has no module of scores".to_owned());
-        let create = self.scores.ok_or_else(none)?.create_score();
-        Ok(ForeignScore(create(RStr::from_str(name), RStr::from_str(config), generation).into_result()?))
+        let made = self.root.create_score()(RStr::from_str(name), RStr::from_str(config), generation);
+        Ok(ForeignScore(made.into_result()?))
     }
 }
 
 impl Debug for ForeignModule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForeignModule").field("api_version", &self.api_version()).finish_non_exhaustive()
+    }
+}
+
+fn reply(reply: RawReply) -> Result<Option<Vec<u64>>, PolicyFault> {
+    match reply.into_result() {
+        Ok(words) => Ok(Some(words.into())),
+        Err(fault) if fault.kind == kind::UNKNOWN_QUESTION => Ok(None),
+        Err(fault) => Err(fault.into()),
     }
 }
 
@@ -208,7 +183,7 @@ impl ForeignPolicy {
     ) -> impl Future<Output = Result<Proposal, PolicyFault>> + Send + Unpin + use<'a> {
         let mut call = self.0.bind(round, RSliceMut::from_mut_slice(bytemuck::cast_slice_mut(slots)));
         std::future::poll_fn(move |cx| {
-            std::pin::Pin::new(&mut call).poll(cx).map(|r| r.into_result().map(Proposal).map_err(PolicyFault::from))
+            std::pin::Pin::new(&mut call).poll(cx).map(|r| r.into_result().map(Proposal::of).map_err(PolicyFault::from))
         })
     }
 
@@ -238,13 +213,22 @@ impl ForeignPolicy {
         self.0.import_state(state).into_result().map_err(PolicyFault::from)
     }
 
+    /// Asks the instance something by name, for versions of the API that name something; `None` where it does not know the
+    /// name, as every plugin of API 2.0.
+    ///
+    /// # Errors
+    /// What the plugin answered, or its panic.
+    pub fn ask(&self, name: &str, words: &[u64]) -> Result<Option<Vec<u64>>, PolicyFault> {
+        reply(self.0.ask(RStr::from_str(name), RSlice::from_slice(words)))
+    }
+
     /// Drops the policy.
     ///
     /// # Errors
     /// The message, when its destructor panicked.
     pub fn close(self) -> Result<(), PolicyFault> {
         drop(self);
-        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+        log::take_drop_panic().map_or(Ok(()), Err)
     }
 }
 
@@ -261,20 +245,24 @@ impl ForeignFilter {
     /// Asks for the limits of a round of `stages` stages and `executors` executors; `None` where it restricts nothing.
     ///
     /// # Errors
-    /// What the filter answered, its panic, or limits that do not fit the round, as [`LimitsBlock::from_words`]. What a
-    /// filter says must be understood completely: what was passed over would not be restricted.
+    /// What the filter answered, its panic, an answer that says neither that nothing is restricted nor what is, or limits
+    /// that do not fit the round, as [`LimitsBlock::from_words`]. What a filter says must be understood completely: what was
+    /// passed over would not be restricted.
     pub fn filter(
         &self,
         round: RawRound<'_>,
         slots: &[AvailableTaskSlots],
         (stages, executors): (usize, usize),
     ) -> Result<Option<LimitsBlock>, PolicyFault> {
-        let words = self.0.filter(round, RSlice::from_slice(bytemuck::cast_slice(slots))).into_result()?;
-        if words.is_empty() {
-            return Ok(None);
+        let RawLimits { kind, words } =
+            self.0.filter(round, RSlice::from_slice(bytemuck::cast_slice(slots))).into_result()?;
+        match kind {
+            RawLimits::UNRESTRICTED if words.is_empty() => Ok(None),
+            RawLimits::LIMITED => LimitsBlock::from_words(&words, stages, executors)
+                .map(Some)
+                .map_err(|e| PolicyFault::Protocol(format!("limits: {}", chain(&e)))),
+            _ => Err(PolicyFault::Protocol(format!("limits: of kind {kind} with {} words", words.len()))),
         }
-        let limits = LimitsBlock::from_words(&words, stages, executors);
-        limits.map(Some).map_err(|e| PolicyFault::Protocol(format!("limits: {}", chain(&e))))
     }
 
     /// Delivers observations.
@@ -291,7 +279,7 @@ impl ForeignFilter {
     /// The message, when its destructor panicked.
     pub fn close(self) -> Result<(), PolicyFault> {
         drop(self);
-        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+        log::take_drop_panic().map_or(Ok(()), Err)
     }
 }
 
@@ -339,7 +327,7 @@ impl ForeignScore {
     /// The message, when its destructor panicked.
     pub fn close(self) -> Result<(), PolicyFault> {
         drop(self);
-        log::take_drop_panic().map_or(Ok(()), |message| Err(PolicyFault::Panicked(message)))
+        log::take_drop_panic().map_or(Ok(()), Err)
     }
 }
 

@@ -17,6 +17,10 @@ use super::{Header, MAGIC, RecordedGeneration, RecordingError, VERSION};
 use crate::core::limits::MAX_RECORDING_HEADER_BYTES;
 use crate::core::text::chain;
 
+/// The first major version of the API whose rounds have the blocks of today. API 2 changed how a round crosses, not what
+/// stands in it.
+const OLDEST_API_MAJOR: u32 = 1;
+
 /// One thing that was recorded.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -136,7 +140,7 @@ impl Reader {
             return Err(damaged("the checksum of the header is wrong".into()));
         }
         let header: Header = serde_json::from_slice(text).map_err(|e| damaged(chain(&e)))?;
-        if header.api_major != API_MAJOR {
+        if !(OLDEST_API_MAJOR..=API_MAJOR).contains(&header.api_major) {
             let (file, found) = (path.to_owned(), header.api_major);
             return Err(RecordingError::Api { file, found, known: API_MAJOR });
         }

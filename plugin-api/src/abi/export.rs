@@ -9,26 +9,25 @@ use abi_stable::library::RootModuleResult;
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString, RVec};
 use async_ffi::{BorrowingFfiFuture, FutureExt};
+use policy_wire::observe::Observations;
+use policy_wire::{AvailableTaskSlots, BoundTask, Limits, StageId};
 
 use abi_stable::library::CheckTypeLayout;
 pub use abi_stable::library::LibHeader;
 
 use super::guarded::{GuardedFuture, GuardedValue, guarded};
+use super::panics::Panic;
 use super::raw::{
     FilterBox, HostLinkRef, PluginModule, PluginModuleRef, PolicyBox, RawAnswer, RawBinding, RawBlock, RawCandidates,
-    RawFault, RawFilter, RawFilter_TO, RawPolicy, RawPolicy_TO, RawRound, RawScore, RawScore_TO, RawSlots, RawState,
-    ScoreBox, ScoreModule, ScoreModuleRef, fault,
+    RawFault, RawFilter, RawFilter_TO, RawLimits, RawPolicy, RawPolicy_TO, RawReply, RawRound, RawScore, RawScore_TO,
+    RawSlots, RawState, ScoreBox, fault, step,
 };
+use super::table::{self, Offered, RawTable};
 use super::{log, panics};
 use crate::config;
 use crate::error::PolicyError;
 use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
 use crate::score::{Candidates, TaskScore};
-use policy_wire::BoundTask;
-use policy_wire::Limits;
-use policy_wire::StageId;
-use policy_wire::observe::Observations;
-use policy_wire::round::AvailableTaskSlots;
 
 /// What the host calls for one exported item.
 pub trait Factory: Send + Sync {
@@ -66,7 +65,8 @@ pub trait Factory: Send + Sync {
     }
     /// The fault of who was asked to be another kind.
     fn is_not(&self, kind: &str) -> RawFault {
-        raw_fault(fault::UNKNOWN_POLICY, format!("{} is a {}, not a {kind}", self.name(), self.kind()))
+        let message = format!("{} is a {}, not a {kind}", self.name(), self.kind());
+        RawFault::new(fault::UNKNOWN_POLICY, step::CONSTRUCT, message)
     }
 }
 
@@ -91,7 +91,7 @@ impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> 
         P::OBSERVES
     }
     fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
-        let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, log::drop_panicked));
+        let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, drop_panicked));
         Ok(RawPolicy_TO::from_value(Exported { item: policy, name: P::NAME, generation }, TD_Opaque))
     }
 }
@@ -110,7 +110,7 @@ impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
         F::OBSERVES
     }
     fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
-        let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, log::drop_panicked));
+        let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, drop_panicked));
         Ok(RawFilter_TO::from_value(Exported { item: filter, name: F::NAME, generation }, TD_Opaque))
     }
 }
@@ -129,35 +129,47 @@ impl<S: TaskScore + FromConfig + 'static> Factory for ScoreFactory<S> {
         S::OBSERVES
     }
     fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
-        let score = Arc::new(GuardedValue::new(construct::<S>(config)?, log::drop_panicked));
+        let score = Arc::new(GuardedValue::new(construct::<S>(config)?, drop_panicked));
         Ok(RawScore_TO::from_value(Exported { item: score, name: S::NAME, generation }, TD_Opaque))
     }
 }
 
 fn construct<T: FromConfig>(config: &str) -> Result<T, RawFault> {
     let config = config::parse::<T::Config>(config).map_err(|e| RawFault {
-        kind: fault::INVALID_CONFIG,
-        message: e.message.into(),
         line: e.line,
         column: e.column,
+        ..RawFault::new(fault::INVALID_CONFIG, step::CONSTRUCT, e.message)
     })?;
-    T::from_config(config).map_err(to_raw)
+    T::from_config(config).map_err(|e| to_raw(step::CONSTRUCT, e))
 }
 
-fn raw_fault(kind: u32, message: impl Into<RString>) -> RawFault {
-    RawFault { kind, message: message.into(), line: 0, column: 0 }
-}
-
-fn panicked(message: String) -> RawFault {
-    raw_fault(fault::PANICKED, message)
-}
-
-fn to_raw(error: PolicyError) -> RawFault {
-    match error {
-        PolicyError::Declined(m) => raw_fault(fault::DECLINED, m),
-        PolicyError::Failed(m) => raw_fault(fault::FAILED, m),
-        PolicyError::InvalidConfig(m) => raw_fault(fault::INVALID_CONFIG, m),
+fn panicked(step: u32, panic: Panic) -> RawFault {
+    let fault = RawFault::new(fault::PANICKED, step, panic.message);
+    match panic.place {
+        Some(place) => RawFault { file: place.file.into(), line: place.line, column: place.column, ..fault },
+        None => fault,
     }
+}
+
+fn drop_panicked(panic: Panic) {
+    log::drop_panicked(&panicked(step::DROP, panic));
+}
+
+fn to_raw(step: u32, error: PolicyError) -> RawFault {
+    match error {
+        PolicyError::Declined(m) => RawFault::new(fault::DECLINED, step, m),
+        PolicyError::Failed(m) => RawFault::new(fault::FAILED, step, m),
+        PolicyError::InvalidConfig(m) => RawFault::new(fault::INVALID_CONFIG, step, m),
+    }
+}
+
+fn unreadable(step: u32, error: impl ToString) -> RawFault {
+    RawFault::new(fault::PROTOCOL, step, error.to_string())
+}
+
+/// What an instance says that is asked: this version of the API knows no name.
+fn no_reply(name: RStr<'_>) -> RawReply {
+    RErr(RawFault::new(fault::UNKNOWN_QUESTION, step::ASK, format!("this plugin does not know {name}")))
 }
 
 /// An instance with its name and generation.
@@ -168,9 +180,17 @@ struct Exported<T> {
 }
 
 impl<T> Exported<T> {
-    fn call<R>(&self, call: impl FnOnce(&T) -> Result<R, RawFault>) -> RResult<R, RawFault> {
+    fn call<R>(&self, step: u32, call: impl FnOnce(&T) -> Result<R, RawFault>) -> RResult<R, RawFault> {
         let result = log::on_behalf_of(self.name, self.generation, || guarded(|| call(&self.item)));
-        result.map_err(panicked).and_then(|r| r).into()
+        result.map_err(|panic| panicked(step, panic)).and_then(|r| r).into()
+    }
+
+    /// Reads a batch and delivers it.
+    fn deliver(&self, batch: RawBlock<'_>, to: impl FnOnce(&T, &Observations<'_>)) -> RResult<(), RawFault> {
+        self.call(step::OBSERVE, |item| {
+            to(item, &Observations::from_block(batch).map_err(|e| unreadable(step::OBSERVE, e))?);
+            Ok(())
+        })
     }
 }
 
@@ -178,7 +198,7 @@ impl<T: Debug> Debug for Exported<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match guarded(|| format!("{:?}", &**self.item)) {
             Ok(text) => f.write_str(&text),
-            Err(message) => write!(f, "{} (its Debug panicked: {message})", self.name),
+            Err(panic) => write!(f, "{} (its Debug panicked: {})", self.name, panic.message),
         }
     }
 }
@@ -188,30 +208,30 @@ impl<P: DistributionPolicy + 'static> RawPolicy for Exported<P> {
         &'a self,
         round: RawRound<'a>,
         mut slots: RSliceMut<'a, RawSlots>,
-    ) -> BorrowingFfiFuture<'a, RawAnswer> {
+    ) -> BorrowingFfiFuture<'a, RResult<RawAnswer, RawFault>> {
         let answer = async move {
-            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+            let jobs = round.running_jobs().map_err(|e| unreadable(step::BIND, e))?;
             let slots: &mut [AvailableTaskSlots] = bytemuck::cast_slice_mut(slots.as_mut_slice());
-            let bound = self.item.bind_tasks(slots, &jobs).await.map_err(to_raw)?;
-            Ok(RVec::from(bytemuck::allocation::cast_vec::<BoundTask, RawBinding>(bound)))
+            let bound = self.item.bind_tasks(slots, &jobs).await.map_err(|e| to_raw(step::BIND, e))?;
+            let rows = RVec::from(bytemuck::allocation::cast_vec::<BoundTask, RawBinding>(bound));
+            Ok(RawAnswer { rows, more: RVec::new() })
         };
-        let mut guarded = Box::pin(GuardedFuture::new(answer, log::drop_panicked));
+        let mut guarded = Box::pin(GuardedFuture::new(answer, drop_panicked));
         std::future::poll_fn(move |cx| {
             let poll = log::on_behalf_of(self.name, self.generation, || guarded.as_mut().poll(cx));
-            poll.map(|r| r.map_err(panicked).and_then(|r: Result<_, RawFault>| r).into())
+            let flat =
+                |r: Result<Result<_, RawFault>, Panic>| r.map_err(|panic| panicked(step::BIND, panic)).and_then(|r| r);
+            poll.map(|r| flat(r).into())
         })
         .into_ffi()
     }
 
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
-        self.call(|policy| {
-            policy.observe(&read_batch(batch)?);
-            Ok(())
-        })
+        self.deliver(batch, |policy, batch| policy.observe(batch))
     }
 
     fn export_state(&self) -> RResult<RawState, RawFault> {
-        self.call(|policy| {
+        self.call(step::EXPORT, |policy| {
             let state = policy.export_state();
             let present = state.is_some();
             let PolicyState { version, bytes } = state.unwrap_or_default();
@@ -221,31 +241,34 @@ impl<P: DistributionPolicy + 'static> RawPolicy for Exported<P> {
 
     fn import_state(&self, state: RawState) -> RResult<(), RawFault> {
         let state = PolicyState { version: state.version, bytes: state.bytes.into() };
-        self.call(|policy| policy.import_state(&state).map_err(to_raw))
+        self.call(step::IMPORT, |policy| policy.import_state(&state).map_err(|e| to_raw(step::IMPORT, e)))
+    }
+
+    fn ask(&self, name: RStr<'_>, _: RSlice<'_, u64>) -> RawReply {
+        no_reply(name)
     }
 }
 
-fn read_batch(batch: RawBlock<'_>) -> Result<Observations<'_>, RawFault> {
-    Observations::from_block(batch).map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))
-}
-
 impl<F: TaskFilter + 'static> RawFilter for Exported<F> {
-    fn filter(&self, round: RawRound<'_>, slots: RSlice<'_, RawSlots>) -> RResult<RVec<u64>, RawFault> {
-        self.call(|filter| {
-            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+    fn filter(&self, round: RawRound<'_>, slots: RSlice<'_, RawSlots>) -> RResult<RawLimits, RawFault> {
+        self.call(step::FILTER, |filter| {
+            let jobs = round.running_jobs().map_err(|e| unreadable(step::FILTER, e))?;
             let slots: &[AvailableTaskSlots] = bytemuck::cast_slice(slots.as_slice());
             let mut limits = Limits::unrestricted(jobs.stage_count(), jobs.executors().len());
-            filter.filter(slots, &jobs, &mut limits).map_err(to_raw)?;
-            // An empty answer stands for "no restriction".
-            Ok(if limits.is_unrestricted() { RVec::new() } else { limits.encode().words().into() })
+            filter.filter(slots, &jobs, &mut limits).map_err(|e| to_raw(step::FILTER, e))?;
+            if limits.is_unrestricted() {
+                return Ok(RawLimits { kind: RawLimits::UNRESTRICTED, words: RVec::new() });
+            }
+            Ok(RawLimits { kind: RawLimits::LIMITED, words: limits.encode().words().into() })
         })
     }
 
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
-        self.call(|filter| {
-            filter.observe(&read_batch(batch)?);
-            Ok(())
-        })
+        self.deliver(batch, |filter, batch| filter.observe(batch))
+    }
+
+    fn ask(&self, name: RStr<'_>, _: RSlice<'_, u64>) -> RawReply {
+        no_reply(name)
     }
 }
 
@@ -256,20 +279,22 @@ impl<S: TaskScore + 'static> RawScore for Exported<S> {
         candidates: RawCandidates<'_>,
         mut scores: RSliceMut<'_, f32>,
     ) -> RResult<(), RawFault> {
-        self.call(|score| {
-            let jobs = round.running_jobs().map_err(|e| raw_fault(fault::PROTOCOL, e.to_string()))?;
+        self.call(step::SCORE, |score| {
+            let jobs = round.running_jobs().map_err(|e| unreadable(step::SCORE, e))?;
             let RawCandidates { stage, tasks, row_offsets, rows } = candidates;
             let rows: &[AvailableTaskSlots] = bytemuck::cast_slice(rows.as_slice());
             let candidates = Candidates::new(StageId(stage), tasks.as_slice(), row_offsets.as_slice(), rows);
-            score.score(&jobs, &candidates.map_err(to_raw)?, scores.as_mut_slice()).map_err(to_raw)
+            let scored = candidates.and_then(|candidates| score.score(&jobs, &candidates, scores.as_mut_slice()));
+            scored.map_err(|e| to_raw(step::SCORE, e))
         })
     }
 
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault> {
-        self.call(|score| {
-            score.observe(&read_batch(batch)?);
-            Ok(())
-        })
+        self.deliver(batch, |score, batch| score.observe(batch))
+    }
+
+    fn ask(&self, name: RStr<'_>, _: RSlice<'_, u64>) -> RawReply {
+        no_reply(name)
     }
 }
 
@@ -285,6 +310,8 @@ pub struct Exports {
 pub trait Plugin: 'static {
     /// What the crate exports.
     const EXPORTS: &'static Exports;
+    /// The tables that it offers to hosts.
+    const TABLES: &'static [Offered] = &[];
 }
 
 impl Exports {
@@ -306,10 +333,11 @@ impl Exports {
         make: impl FnOnce(&dyn Factory) -> Result<T, RawFault>,
     ) -> RResult<T, RawFault> {
         let Some(item) = self.items.iter().find(|item| item.name() == name.as_str()) else {
-            return RErr(raw_fault(fault::UNKNOWN_POLICY, format!("this plugin exports no {name}")));
+            let message = format!("this plugin exports no {name}");
+            return RErr(RawFault::new(fault::UNKNOWN_POLICY, step::CONSTRUCT, message));
         };
         let made = log::on_behalf_of(item.name(), generation, || guarded(|| make(*item)));
-        match made.map_err(panicked).and_then(|r| r) {
+        match made.map_err(|panic| panicked(step::CONSTRUCT, panic)).and_then(|r| r) {
             Ok(made) => ROk(made),
             Err(fault) => RErr(fault),
         }
@@ -328,7 +356,8 @@ extern "C" fn init(host: HostLinkRef) {
 
 /// See [`PluginModule::describe`].
 extern "C" fn describe<P: Plugin>() -> RResult<RString, RawFault> {
-    guarded(|| P::EXPORTS.describe()).map(RString::from).map_err(panicked).into()
+    let described = guarded(|| P::EXPORTS.describe()).map(RString::from);
+    described.map_err(|panic| panicked(step::DESCRIBE, panic)).into()
 }
 
 /// See [`PluginModule::create_policy`].
@@ -349,13 +378,23 @@ extern "C" fn create_filter<P: Plugin>(
     P::EXPORTS.create(name, generation, |item| item.filter(config.as_str(), generation))
 }
 
-/// See [`ScoreModule::create_score`].
+/// See [`PluginModule::create_score`].
 extern "C" fn create_score<P: Plugin>(
     name: RStr<'_>,
     config: RStr<'_>,
     generation: u64,
 ) -> RResult<ScoreBox, RawFault> {
     P::EXPORTS.create(name, generation, |item| item.score(config.as_str(), generation))
+}
+
+/// A plugin's [`PluginModule::table`] where it offers none.
+pub extern "C" fn no_table(name: RStr<'_>) -> RawTable {
+    table::find(&[], name)
+}
+
+/// See [`PluginModule::table`].
+extern "C" fn table_of<P: Plugin>(name: RStr<'_>) -> RawTable {
+    table::find(P::TABLES, name)
 }
 
 fn root<P: Plugin>() -> PluginModuleRef {
@@ -366,22 +405,15 @@ fn root<P: Plugin>() -> PluginModuleRef {
         describe: describe::<P>,
         create_policy: create_policy::<P>,
         create_filter: create_filter::<P>,
+        create_score: create_score::<P>,
+        table: table_of::<P>,
     }
     .leak_into_prefix()
-}
-
-fn scores<P: Plugin>() -> ScoreModuleRef {
-    ScoreModule { create_score: create_score::<P> }.leak_into_prefix()
 }
 
 /// Runs the root module's constructor, with panics caught.
 extern "C" fn load_root<P: Plugin>() -> RootModuleResult {
     abi_stable::library::__call_root_module_loader(root::<P>)
-}
-
-/// Runs the constructor of the module of scores, with panics caught.
-extern "C" fn load_scores<P: Plugin>() -> RootModuleResult {
-    abi_stable::library::__call_root_module_loader(scores::<P>)
 }
 
 /// The header of the root module, which the host looks for.
@@ -399,17 +431,4 @@ pub const fn header<P: Plugin>() -> LibHeader {
     // SAFETY: `load_root` returns the prefix of a `PluginModule` for every `P`, and the header takes the layout from that
     // type.
     unsafe { LibHeader::from_constructor::<PluginModuleRef>(load_root::<P>, CheckTypeLayout::Yes) }
-}
-
-/// The header of the module of scores. Safe for the reason that [`header`] gives:
-/// ```compile_fail,E0061
-/// use policy_plugin_api::abi::export::{LibHeader, score_header};
-/// extern "C" fn another_constructor() {}
-/// static SCORES: LibHeader = score_header(another_constructor);
-/// ```
-#[must_use]
-pub const fn score_header<P: Plugin>() -> LibHeader {
-    // SAFETY: `load_scores` returns the prefix of a `ScoreModule` for every `P`, and the header takes the layout from that
-    // type.
-    unsafe { LibHeader::from_constructor::<ScoreModuleRef>(load_scores::<P>, CheckTypeLayout::Yes) }
 }

@@ -193,9 +193,6 @@ macro_rules! export_policy {
             #[unsafe(export_name = "POLICY_PLUGIN_ROOT")]
             static ROOT: __export::LibHeader = __export::header::<Plugin>();
 
-            #[unsafe(export_name = "POLICY_PLUGIN_SCORES")]
-            static SCORES: __export::LibHeader = __export::score_header::<Plugin>();
-
             #[unsafe(export_name = "POLICY_PLUGIN_MANIFEST")]
             #[used]
             static MANIFEST: $crate::abi::manifest::Manifest = $crate::abi::manifest::Manifest::new(

@@ -11,7 +11,7 @@ use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_core::subscriber::Interest;
 
-use super::raw::{HostLinkRef, RawEvent, RawField, RawValue};
+use super::raw::{HostLinkRef, RawEvent, RawFault, RawField, value};
 
 static HOST: OnceLock<HostLinkRef> = OnceLock::new();
 
@@ -49,16 +49,11 @@ pub(super) fn thread_panicked(thread: &str, message: &str, place: &str) -> bool 
     if !host.log_enabled()(level) {
         return false;
     }
-    let text = |name: &'static str, value| RawField { name: RStr::from_str(name), value };
     let told = format!("a thread that the plugin started panicked: {message} (at {place})");
-    let fields = [
-        text("message", RawValue::Debug(RStr::from_str(&told))),
-        text("thread", RawValue::Str(RStr::from_str(thread))),
-    ];
+    let fields = [field("message", value::DEBUG, 0, &told), field("thread", value::STR, 0, thread)];
     let (policy, generation) = CALLER.try_with(Cell::get).unwrap_or_default();
     host.log()(&RawEvent {
         level,
-        callsite: 0,
         target: RStr::from_str(module_path!()),
         module_path: RStr::from_str(module_path!()),
         file: RStr::from_str(file!()),
@@ -71,9 +66,9 @@ pub(super) fn thread_panicked(thread: &str, message: &str, place: &str) -> bool 
 }
 
 /// Reports the panic of a destructor.
-pub(super) fn drop_panicked(message: String) {
+pub(super) fn drop_panicked(fault: &RawFault) {
     if let Some(host) = HOST.get() {
-        host.drop_panicked()(RStr::from_str(&message));
+        host.drop_panicked()(fault);
     }
 }
 
@@ -102,16 +97,12 @@ impl Subscriber for Forwarder {
         let Some(host) = HOST.get() else { return };
         let mut values = Values::default();
         event.record(&mut values);
-        let fields: Vec<RawField<'_>> = values
-            .0
-            .iter()
-            .map(|(name, value)| RawField { name: RStr::from_str(name), value: value.as_raw() })
-            .collect();
+        let fields: Vec<RawField<'_>> =
+            values.0.iter().map(|one| field(one.name, one.kind, one.bits, &one.text)).collect();
         let metadata = event.metadata();
         let (policy, generation) = CALLER.try_with(Cell::get).unwrap_or_default();
         host.log()(&RawEvent {
             level: level_number(metadata.level()),
-            callsite: std::ptr::from_ref(metadata).addr() as u64,
             target: RStr::from_str(metadata.target()),
             module_path: RStr::from_str(metadata.module_path().unwrap_or("")),
             file: RStr::from_str(metadata.file().unwrap_or("")),
@@ -123,52 +114,52 @@ impl Subscriber for Forwarder {
     }
 }
 
-enum Owned {
-    Text(String),
-    Debug(String),
-    I64(i64),
-    U64(u64),
-    F64(f64),
-    Bool(bool),
-}
-
-impl Owned {
-    fn as_raw(&self) -> RawValue<'_> {
-        match self {
-            Self::Text(v) => RawValue::Str(RStr::from_str(v)),
-            Self::Debug(v) => RawValue::Debug(RStr::from_str(v)),
-            Self::I64(v) => RawValue::I64(*v),
-            Self::U64(v) => RawValue::U64(*v),
-            Self::F64(v) => RawValue::F64(*v),
-            Self::Bool(v) => RawValue::Bool(*v),
-        }
-    }
+/// The value of one field.
+struct Recorded {
+    name: &'static str,
+    kind: u32,
+    bits: u64,
+    text: String,
 }
 
 #[derive(Default)]
-struct Values(Vec<(&'static str, Owned)>);
+struct Values(Vec<Recorded>);
+
+impl Values {
+    fn number(&mut self, field: &Field, kind: u32, bits: u64) {
+        self.0.push(Recorded { name: field.name(), kind, bits, text: String::new() });
+    }
+
+    fn text(&mut self, field: &Field, kind: u32, text: String) {
+        self.0.push(Recorded { name: field.name(), kind, bits: 0, text });
+    }
+}
 
 impl Visit for Values {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), Owned::F64(value)));
+        self.number(field, value::F64, value.to_bits());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), Owned::I64(value)));
+        self.number(field, value::I64, value.cast_unsigned());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), Owned::U64(value)));
+        self.number(field, value::U64, value);
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Owned::Bool(value)));
+        self.number(field, value::BOOL, value.into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), Owned::Text(value.to_owned())));
+        self.text(field, value::STR, value.to_owned());
     }
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
         let _ = write!(text, "{value:?}");
-        self.0.push((field.name(), Owned::Debug(text)));
+        self.text(field, value::DEBUG, text);
     }
+}
+
+fn field<'a>(name: &'a str, kind: u32, bits: u64, text: &'a str) -> RawField<'a> {
+    RawField { name: RStr::from_str(name), kind, bits, text: RStr::from_str(text) }
 }
 
 fn level_number(level: &Level) -> u32 {

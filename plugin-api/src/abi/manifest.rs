@@ -4,8 +4,6 @@
 pub const MANIFEST_SYMBOL: &str = "POLICY_PLUGIN_MANIFEST";
 /// The exported symbol that holds the header of the root module.
 pub const ROOT_SYMBOL: &str = "POLICY_PLUGIN_ROOT";
-/// The symbol of the module of scores, in plugins of API 1.1 and later.
-pub const SCORES_SYMBOL: &str = "POLICY_PLUGIN_SCORES";
 /// The size of the manifest in bytes.
 pub const MANIFEST_BYTES: usize = 128;
 

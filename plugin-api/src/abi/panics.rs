@@ -4,12 +4,13 @@
 //! hundreds of milliseconds the first time and tens of MiB for good: the round misses its deadline, and the host blames
 //! the policy for being slow. A library has a standard library of its own, and so a panic hook of its own: the export
 //! macro's `init` replaces the default one. The new hook prints nothing; it notes where the panic happened, and the guard
-//! that catches the panic adds the place to the message.
+//! that catches the panic hands the place on.
 //!
 //! Every function here also works on a thread that is ending, and none panics: a panic inside a hook ends the process.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::Write;
 use std::panic::{Location, PanicHookInfo};
 
@@ -18,8 +19,6 @@ use std::panic::{Location, PanicHookInfo};
 const KEPT: usize = 4;
 /// So many characters of a message are noted, for a process that ends before anybody has caught its panics.
 const KEPT_CHARS: usize = 200;
-/// The place stands behind so much of a message at most: the host shows 4,000 bytes.
-const MAX_FIRST_LINE_BYTES: usize = 2_000;
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
 
@@ -29,13 +28,45 @@ thread_local! {
     static SEEN: RefCell<Vec<Seen>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Where a panic happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: String,
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A panic that was caught: its message, and its place where the hook has seen it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Panic {
+    pub(super) message: String,
+    pub(super) place: Option<Place>,
+}
+
+impl Panic {
+    /// What the guard knows of a payload.
+    pub(super) fn of(payload: &(dyn Any + Send)) -> Self {
+        let text = text_of(payload);
+        Self { message: text.unwrap_or(NO_TEXT).to_owned(), place: take_place(text) }
+    }
+}
+
+/// The message of a payload without one.
+const NO_TEXT: &str = "a panic whose payload is not text";
+
 /// A panic that the hook has seen.
 struct Seen {
     /// Address and length of the message, which stay the same until the panic is caught; `None` for other payloads.
     text: Option<(usize, usize)>,
     /// The message's beginning.
     begins: String,
-    place: String,
+    place: Option<Place>,
 }
 
 /// As long as one lives, panics of this thread are caught by its owner.
@@ -73,7 +104,7 @@ fn is_same(a: &Hook, b: &Hook) -> bool {
 /// The hook.
 fn note(info: &PanicHookInfo<'_>, before: &Hook, authors: bool) {
     let text = text_of(info.payload());
-    let place = info.location().map_or_else(String::new, place_of);
+    let place = info.location().map(place_of);
     let watched = WATCHED.try_with(Cell::get).unwrap_or_default() > 0;
     if ends_the_process(info) {
         // Nobody will catch this one, nor those that led to it.
@@ -84,7 +115,7 @@ fn note(info: &PanicHookInfo<'_>, before: &Hook, authors: bool) {
             return;
         }
     } else if !authors {
-        tell_of_a_thread(text.unwrap_or("a panic whose payload is not text"), &place);
+        tell_of_a_thread(text.unwrap_or(NO_TEXT), &shown(place.as_ref()));
         return;
     }
     before(info);
@@ -96,7 +127,7 @@ fn ends_the_process(info: &PanicHookInfo<'_>) -> bool {
     format!("{info:?}").contains("can_unwind: false")
 }
 
-fn remember(text: Option<&str>, place: String) {
+fn remember(text: Option<&str>, place: Option<Place>) {
     let seen =
         Seen { text: text.map(identity), begins: text.unwrap_or_default().chars().take(KEPT_CHARS).collect(), place };
     let _ = SEEN.try_with(|all| {
@@ -113,7 +144,8 @@ fn remember(text: Option<&str>, place: String) {
 fn tell_those_before() {
     let _ = SEEN.try_with(|all| {
         for seen in all.try_borrow().iter().flat_map(|all| all.iter()) {
-            let _ = writeln!(std::io::stderr(), "the plugin panicked at {}: {}", seen.place, seen.begins);
+            let place = shown(seen.place.as_ref());
+            let _ = writeln!(std::io::stderr(), "the plugin panicked at {place}: {}", seen.begins);
         }
     });
 }
@@ -128,7 +160,7 @@ fn tell_of_a_thread(message: &str, place: &str) {
 }
 
 /// The message in a payload.
-pub(super) fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
@@ -137,24 +169,23 @@ fn identity(text: &str) -> (usize, usize) {
     (text.as_ptr().addr(), text.len())
 }
 
-/// A caught panic's message with its place at the end of the first line, which is what lists and logs show.
-pub(super) fn with_place(message: &str, text: Option<&str>) -> String {
+/// The place of the panic with this message, once.
+fn take_place(text: Option<&str>) -> Option<Place> {
     let key = text.map(identity);
     let place = SEEN.try_with(|all| {
         let mut all = all.try_borrow_mut().ok()?;
         let at = all.iter().rposition(|seen| seen.text == key)?;
-        Some(all.remove(at).place)
+        all.remove(at).place
     });
-    let Ok(Some(place)) = place else { return message.to_owned() };
-    let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
-    let most = first.len().min(MAX_FIRST_LINE_BYTES);
-    let fits = (0..=most).rev().find(|&at| first.is_char_boundary(at)).unwrap_or_default();
-    let cut = if fits < first.len() { "… (cut)" } else { "" };
-    format!("{}{cut} (at {place}){rest}", &first[..fits])
+    place.unwrap_or_default()
 }
 
-fn place_of(location: &Location<'_>) -> String {
-    format!("{}:{}:{}", short(location.file()), location.line(), location.column())
+fn shown(place: Option<&Place>) -> String {
+    place.map_or_else(String::new, Place::to_string)
+}
+
+fn place_of(location: &Location<'_>) -> Place {
+    Place { file: short(location.file()).to_owned(), line: location.line(), column: location.column() }
 }
 
 /// What tells a source file apart. Of an absolute path, only the part from the package on: the rest says where somebody
@@ -215,17 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn the_place_stands_on_the_first_line() {
+    fn each_panic_has_its_own_place_once() {
+        let place = |file: &str, line| Some(Place { file: file.to_owned(), line, column: 9 });
         let text = String::from("left is not right\n  left: 1");
-        remember(Some("another"), "src/other.rs:1:1".into());
-        remember(Some(&text), "src/lib.rs:7:9".into());
-        remember(None, "src/payload.rs:3:3".into());
-        assert_eq!(with_place(&text, Some(&text)), "left is not right (at src/lib.rs:7:9)\n  left: 1");
-        assert_eq!(with_place(&text, Some(&text)), text, "each is told once");
-        assert_eq!(with_place("no text", None), "no text (at src/payload.rs:3:3)");
-        let long = "ü".repeat(3_000);
-        remember(Some(&long), "src/long.rs:1:2".into());
-        let told = with_place(&long, Some(&long));
-        assert!(told.ends_with("ü… (cut) (at src/long.rs:1:2)") && told.len() < 2_100, "{told}");
+        remember(Some("another"), place("src/other.rs", 1));
+        remember(Some(&text), place("src/lib.rs", 7));
+        remember(None, place("src/payload.rs", 3));
+        assert_eq!(take_place(Some(&text)), place("src/lib.rs", 7));
+        assert_eq!(take_place(Some(&text)), None);
+        assert_eq!(Panic::of(&7_u8), Panic { message: NO_TEXT.to_owned(), place: place("src/payload.rs", 3) });
+        assert_eq!(shown(place("src/lib.rs", 7).as_ref()), "src/lib.rs:7:9");
     }
 }

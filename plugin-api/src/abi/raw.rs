@@ -12,6 +12,8 @@ use async_ffi::BorrowingFfiFuture;
 use policy_wire::RunningJobs;
 use policy_wire::block::{BlockError, BlockRef};
 
+use super::table::RawTable;
+
 /// A block as it crosses.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
@@ -110,17 +112,28 @@ pub struct RawBinding {
     pub executor: u32,
 }
 
-/// Why a call gave no answer; `kind` is one of the constants of [`fault`].
+/// Why a call gave no answer; `kind` is one of the constants of [`fault`], `step` one of [`step`].
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct RawFault {
     pub kind: u32,
+    pub step: u32,
     pub message: RString,
+    /// Of a panic: the source file. Empty where unknown, and for other faults.
+    pub file: RString,
+    /// Of a panic: where in `file`; of [`fault::INVALID_CONFIG`]: where in the config's text. From 1; 0 where unknown.
     pub line: u32,
     pub column: u32,
 }
 
-/// The kinds of [`RawFault`].
+impl RawFault {
+    /// A fault without a place.
+    pub fn new(kind: u32, step: u32, message: impl Into<RString>) -> Self {
+        Self { kind, step, message: message.into(), file: RString::new(), line: 0, column: 0 }
+    }
+}
+
+/// The kinds of [`RawFault`]. A host takes a kind that it does not know for a broken protocol.
 pub mod fault {
     pub const DECLINED: u32 = 1;
     pub const FAILED: u32 = 2;
@@ -128,6 +141,23 @@ pub mod fault {
     pub const PANICKED: u32 = 4;
     pub const PROTOCOL: u32 = 5;
     pub const UNKNOWN_POLICY: u32 = 6;
+    /// The plugin does not know what [`RawPolicy::ask`] asks for.
+    pub const UNKNOWN_QUESTION: u32 = 7;
+}
+
+/// In which call a fault arose.
+pub mod step {
+    pub const UNKNOWN: u32 = 0;
+    pub const CONSTRUCT: u32 = 1;
+    pub const BIND: u32 = 2;
+    pub const OBSERVE: u32 = 3;
+    pub const EXPORT: u32 = 4;
+    pub const IMPORT: u32 = 5;
+    pub const FILTER: u32 = 6;
+    pub const SCORE: u32 = 7;
+    pub const DROP: u32 = 8;
+    pub const DESCRIBE: u32 = 9;
+    pub const ASK: u32 = 10;
 }
 
 /// Mirror of [`PolicyState`](crate::PolicyState); `present` is false for "nothing to hand over".
@@ -139,22 +169,55 @@ pub struct RawState {
     pub bytes: RVec<u8>,
 }
 
-pub type RawAnswer = RResult<RVec<RawBinding>, RawFault>;
+/// What a policy answers: rows, and room for what later versions say besides them.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct RawAnswer {
+    pub rows: RVec<RawBinding>,
+    /// Empty, or the words of a block whose columns a minor version names. A host passes over columns that it does not know.
+    pub more: RVec<u64>,
+}
+
+/// What a filter decided. It must say so: an answer of another kind, or without the words of its kind, is a fault.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct RawLimits {
+    /// [`RawLimits::UNRESTRICTED`] or [`RawLimits::LIMITED`].
+    pub kind: u32,
+    /// The words of a limits block; empty where nothing is restricted.
+    pub words: RVec<u64>,
+}
+
+impl RawLimits {
+    pub const UNRESTRICTED: u32 = 1;
+    pub const LIMITED: u32 = 2;
+}
+
+/// What an instance says when it is asked by name: words whose meaning goes with the name.
+pub type RawReply = RResult<RVec<u64>, RawFault>;
 
 #[sabi_trait]
 pub trait RawPolicy: Send + Sync + Debug {
-    fn bind<'a>(&'a self, round: RawRound<'a>, slots: RSliceMut<'a, RawSlots>) -> BorrowingFfiFuture<'a, RawAnswer>;
+    fn bind<'a>(
+        &'a self,
+        round: RawRound<'a>,
+        slots: RSliceMut<'a, RawSlots>,
+    ) -> BorrowingFfiFuture<'a, RResult<RawAnswer, RawFault>>;
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault>;
     fn export_state(&self) -> RResult<RawState, RawFault>;
-    #[sabi(last_prefix_field)]
     fn import_state(&self, state: RawState) -> RResult<(), RawFault>;
+    /// What later versions ask an instance; [`fault::UNKNOWN_QUESTION`] where it does not know the name.
+    #[sabi(last_prefix_field)]
+    fn ask(&self, name: RStr<'_>, words: RSlice<'_, u64>) -> RawReply;
 }
 
 #[sabi_trait]
 pub trait RawFilter: Send + Sync + Debug {
-    fn filter(&self, round: RawRound<'_>, slots: RSlice<'_, RawSlots>) -> RResult<RVec<u64>, RawFault>;
-    #[sabi(last_prefix_field)]
+    fn filter(&self, round: RawRound<'_>, slots: RSlice<'_, RawSlots>) -> RResult<RawLimits, RawFault>;
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault>;
+    /// As [`RawPolicy::ask`].
+    #[sabi(last_prefix_field)]
+    fn ask(&self, name: RStr<'_>, words: RSlice<'_, u64>) -> RawReply;
 }
 
 /// Mirror of [`Candidates`](crate::Candidates).
@@ -175,40 +238,47 @@ pub trait RawScore: Send + Sync + Debug {
         candidates: RawCandidates<'_>,
         scores: RSliceMut<'_, f32>,
     ) -> RResult<(), RawFault>;
-    #[sabi(last_prefix_field)]
     fn observe(&self, batch: RawBlock<'_>) -> RResult<(), RawFault>;
+    /// As [`RawPolicy::ask`].
+    #[sabi(last_prefix_field)]
+    fn ask(&self, name: RStr<'_>, words: RSlice<'_, u64>) -> RawReply;
 }
 
 pub type PolicyBox = RawPolicy_TO<'static, RBox<()>>;
 pub type FilterBox = RawFilter_TO<'static, RBox<()>>;
 pub type ScoreBox = RawScore_TO<'static, RBox<()>>;
 
-/// One field of a log event.
+/// One field of a log event. `kind`, one of the constants of [`value`], says which of the last two holds the value.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct RawField<'a> {
     pub name: RStr<'a>,
-    pub value: RawValue<'a>,
+    pub kind: u32,
+    pub bits: u64,
+    pub text: RStr<'a>,
 }
 
-/// The value of a field.
-#[repr(u8)]
-#[derive(StableAbi, Clone, Copy, Debug)]
-pub enum RawValue<'a> {
-    Str(RStr<'a>),
-    Debug(RStr<'a>),
-    I64(i64),
-    U64(u64),
-    F64(f64),
-    Bool(bool),
+/// The kinds of values. A host shows a value of a kind that it does not know as such, with its bits and its text.
+pub mod value {
+    /// `text`.
+    pub const STR: u32 = 1;
+    /// `text`, formatted for debugging.
+    pub const DEBUG: u32 = 2;
+    /// `bits`, two's complement.
+    pub const I64: u32 = 3;
+    /// `bits`.
+    pub const U64: u32 = 4;
+    /// `bits`, IEEE 754.
+    pub const F64: u32 = 5;
+    /// `bits`: 0 for false.
+    pub const BOOL: u32 = 6;
 }
 
-/// One log event: level 1 (error) to 5 (trace). `callsite` tells events of one library apart by their place.
+/// One log event: level 1 (error) to 5 (trace).
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct RawEvent<'a> {
     pub level: u32,
-    pub callsite: u64,
     pub target: RStr<'a>,
     pub module_path: RStr<'a>,
     pub file: RStr<'a>,
@@ -224,13 +294,17 @@ pub struct RawEvent<'a> {
 #[sabi(kind(Prefix(prefix_ref = HostLinkRef)))]
 #[sabi(missing_field(panic))]
 pub struct HostLink {
+    /// The host's minor version of the API.
+    pub api_minor: u32,
     /// Whether anybody listens to events of this level.
     pub log_enabled: extern "C" fn(u32) -> bool,
     /// Takes a log event.
     pub log: extern "C" fn(&RawEvent<'_>),
-    /// Takes the message of a panic that no return value can carry: of a destructor.
+    /// Takes a panic that no return value can carry: of a destructor.
+    pub drop_panicked: extern "C" fn(&RawFault),
+    /// A table of functions that a later version offers to plugins.
     #[sabi(last_prefix_field)]
-    pub drop_panicked: extern "C" fn(RStr<'_>),
+    pub table: extern "C" fn(RStr<'_>) -> RawTable,
 }
 
 /// The root module: what a host finds in a plugin.
@@ -248,8 +322,12 @@ pub struct PluginModule {
     /// Makes a policy: name, config as JSON text, generation.
     pub create_policy: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<PolicyBox, RawFault>,
     /// Makes a filter.
-    #[sabi(last_prefix_field)]
     pub create_filter: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<FilterBox, RawFault>,
+    /// Makes a score.
+    pub create_score: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<ScoreBox, RawFault>,
+    /// A table of functions that a later version offers to hosts.
+    #[sabi(last_prefix_field)]
+    pub table: extern "C" fn(RStr<'_>) -> RawTable,
 }
 
 impl RootModule for PluginModuleRef {
@@ -257,24 +335,5 @@ impl RootModule for PluginModuleRef {
     const BASE_NAME: &'static str = "policy_plugin";
     const NAME: &'static str = "policy_plugin";
     // Major version only: abi_stable would refuse a library that is older than its user, which we allow.
-    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
-}
-
-/// The module of scores, since API 1.1: a root of its own, because the layout check refuses libraries whose root module
-/// has fewer fields than the host's. Looked for in plugins that describe a score.
-#[repr(C)]
-#[derive(StableAbi)]
-#[sabi(kind(Prefix(prefix_ref = ScoreModuleRef)))]
-#[sabi(missing_field(panic))]
-pub struct ScoreModule {
-    /// Makes a score: name, config as JSON text, generation.
-    #[sabi(last_prefix_field)]
-    pub create_score: extern "C" fn(RStr<'_>, RStr<'_>, u64) -> RResult<ScoreBox, RawFault>,
-}
-
-impl RootModule for ScoreModuleRef {
-    abi_stable::declare_root_module_statics! {ScoreModuleRef}
-    const BASE_NAME: &'static str = "policy_plugin_scores";
-    const NAME: &'static str = "policy_plugin_scores";
-    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new("2.0.0");
 }

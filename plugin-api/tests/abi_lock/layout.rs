@@ -11,15 +11,14 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::utypeid::UTypeId;
 use abi_stable::type_layout::{TLData, TLFields, TLFunction, TypeLayout};
 
-use policy_plugin_api::abi::{PluginModuleRef, ScoreModuleRef};
+use policy_plugin_api::abi::PluginModuleRef;
 
-/// The layout of every type that can be reached from the root modules. The same in every build profile and checkout; for
+/// The layout of every type that can be reached from the root module. The same in every build profile and checkout; for
 /// one pointer width.
 #[must_use]
 pub(crate) fn layout() -> String {
     let (mut types, mut seen) = (Vec::new(), HashSet::new());
     collect(<PluginModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
-    collect(<ScoreModuleRef as StableAbi>::LAYOUT, &mut seen, &mut types);
     let names = Names::of(&types);
     let mut entries: Vec<String> =
         types.into_iter().filter(|l| l.package() != "std" || names.is_ambiguous(l)).map(|l| names.entry(l)).collect();

@@ -20,7 +20,7 @@ fn good_plugins_pass_with_their_metadata() {
         assert_eq!(verdict["sha256"].as_str().unwrap().len(), 64);
         let told = &verdict["policies"][0];
         assert_eq!((&told["name"], &told["kind"]), (&policy.into(), &kind.into()));
-        assert_eq!((&told["version"], &told["api_version"]), (&"0.1.0".into(), &"1.1".into()));
+        assert_eq!((&told["version"], &told["api_version"]), (&"0.1.0".into(), &"2.0".into()));
         assert_eq!(told["config_schema"]["type"], "object");
     }
 }

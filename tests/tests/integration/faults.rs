@@ -164,6 +164,10 @@ async fn limits_that_cannot_be_read_completely_let_nothing_through() {
         ("no-caps", "column 3"),
         ("unknown-column", "column 7"),
         ("huge", "words"),
+        ("no-kind", "of kind 0 with 0 words"),
+        ("unknown-kind", "of kind 9"),
+        ("contradicting", "of kind 1 with"),
+        ("no-words", "not a block"),
     ] {
         let mut hosted = Hosted::start();
         hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;

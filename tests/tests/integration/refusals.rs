@@ -40,7 +40,6 @@ pub(crate) const BAD_FILES: &[BadFile] = &[
     ("no-root", |s, f| copy(s, "fixture_no_root", f), "no-root-module"),
     ("other-layout", |s, f| copy(s, "fixture_other_layout", f), "abi-mismatch"),
     ("unchecked-root", |s, f| copy(s, "fixture_unchecked_root", f), "abi-mismatch"),
-    ("unchecked-scores", |s, f| copy(s, "fixture_unchecked_scores", f), "abi-mismatch"),
     ("api-major", |s, f| copy(s, "fixture_api_major", f), "api-version-mismatch"),
     ("init-crash", |s, f| copy(s, "fixture_init_crash", f), "crashes"),
     ("directory", |s, f| fs::create_dir(s.path(f)).unwrap(), "not-a-regular-file"),

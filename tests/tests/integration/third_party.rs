@@ -1,20 +1,20 @@
 //! A plugin from a workspace of its own, built with another optimisation level and other versions of dependencies.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::binary::run;
 use crate::hosted::Hosted;
 use crate::sandbox::workspace;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strangers_plugin_loads_and_answers() {
-    let source = workspace().join("examples/third-party");
+/// Builds a workspace of its own into `target` below ours, and returns the shared library that it makes.
+pub(crate) fn built(source: &Path, target: &str, arguments: &[&str]) -> String {
     // A target directory of its own, below ours: cargo's lock is not shared, and `cargo clean` takes it along.
     let exe = std::env::current_exe().unwrap();
-    let target = exe.ancestors().find(|p| p.join("CACHEDIR.TAG").is_file()).unwrap_or(&source).join("third-party");
+    let target = exe.ancestors().find(|p| p.join("CACHEDIR.TAG").is_file()).unwrap_or(source).join(target);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"]).current_dir(&source);
+    build.args(["build", "--locked", "--message-format=json-render-diagnostics"]).args(arguments).current_dir(source);
     build.env("CARGO_TARGET_DIR", &target).env_remove("RUSTFLAGS");
     let output = build.output().expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -23,8 +23,12 @@ async fn a_strangers_plugin_loads_and_answers() {
     let files = messages.flat_map(|m| m["filenames"].as_array().cloned().unwrap_or_default());
     let suffix = std::env::consts::DLL_SUFFIX;
     let own = |f: &String| f.ends_with(suffix) && !f.contains("/deps/");
-    let library = files.filter_map(|f| f.as_str().map(str::to_owned)).rfind(own).expect("a shared library");
+    files.filter_map(|f| f.as_str().map(str::to_owned)).rfind(own).expect("a shared library")
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_plugin_loads_and_answers() {
+    let library = built(&workspace().join("examples/third-party"), "third-party", &["--release"]);
     let (exit, out, err) = run(&["check", "--json", &library]);
     assert_eq!(exit, 0, "{err}");
     let verdicts: serde_json::Value = serde_json::from_str(&out).unwrap();

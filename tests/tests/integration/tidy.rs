@@ -73,7 +73,7 @@ fn the_abi_crate_is_named_in_two_places_only() {
             || path == "plugin-api/tests/abi_lock/layout.rs"
             || path == "host/src/artifact/load/dl.rs"
             || path.starts_with("host/src/foreign/")
-            || ["other-layout", "raw-limits", "unchecked-root", "unchecked-scores"]
+            || ["frozen-2.0", "other-layout", "raw-limits", "unchecked-root"]
                 .iter()
                 .any(|fixture| path.starts_with(&format!("tests/fixtures/{fixture}/")))
             || path.ends_with("/tidy.rs");

@@ -10,11 +10,11 @@ use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::{
     AbiInstability, AbiInstabilityError, AbiInstabilityErrors, ExpectedFound, check_layout_compatibility,
 };
-use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, RootModule};
+use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use abi_stable::type_layout::{TLField, TLFieldOrFunction, TypeLayout};
 use libloading::Library;
-use policy_plugin_api::abi::manifest::{ROOT_SYMBOL, SCORES_SYMBOL};
-use policy_plugin_api::abi::{PluginModuleRef, ScoreModuleRef};
+use policy_plugin_api::abi::PluginModuleRef;
+use policy_plugin_api::abi::manifest::ROOT_SYMBOL;
 
 use super::LoadError;
 use crate::artifact::vet::Vetted;
@@ -22,10 +22,10 @@ use crate::core::text::{self, chain};
 use crate::foreign::ForeignModule;
 
 /// A mapped library that is never unloaded.
-pub(super) type Mapped = ManuallyDrop<Library>;
+type Mapped = ManuallyDrop<Library>;
 
 /// Maps the staged copy and returns its root module, after checking every type that crosses.
-pub(super) fn open(vetted: &Vetted) -> Result<(ForeignModule, Mapped), LoadError> {
+pub(super) fn open(vetted: &Vetted) -> Result<ForeignModule, LoadError> {
     let path = vetted.copy().loader_path();
     // The loader speaks of the path that it was given; the user knows the file by another.
     let loader = |e: libloading::Error| {
@@ -40,38 +40,30 @@ pub(super) fn open(vetted: &Vetted) -> Result<(ForeignModule, Mapped), LoadError
     vetted.copy().keep_open();
     // Never unloaded: its code may be referred to by thread-local destructors, vtables and 'static references.
     let library = ManuallyDrop::new(library);
-    let root = module::<PluginModuleRef>(&library, vetted, ROOT_SYMBOL)?;
-    Ok((ForeignModule::new(root), library))
+    let root = root(&library, vetted)?;
+    Ok(ForeignModule::new(root))
 }
 
-/// Adds the module of scores of a library, after checking every type that crosses with it.
-pub(super) fn open_scores(
-    plugin: ForeignModule,
-    library: &Mapped,
-    vetted: &Vetted,
-) -> Result<ForeignModule, LoadError> {
-    let scores = module::<ScoreModuleRef>(library, vetted, SCORES_SYMBOL)?;
-    Ok(plugin.with_scores(scores))
-}
-
-/// One of the library's modules, after checking every type that crosses with it.
-fn module<M: RootModule>(library: &Mapped, vetted: &Vetted, symbol: &'static str) -> Result<M, LoadError> {
-    let header = header(library, vetted, symbol)?;
+/// The root module, after checking every type that crosses with it.
+fn root(library: &Mapped, vetted: &Vetted) -> Result<PluginModuleRef, LoadError> {
+    let header = header(library, vetted)?;
     // Without a layout in the header, `abi_stable` checks nothing and hands the module out.
     let Some(theirs) = header.layout() else {
-        return Err(LoadError::Unchecked { file: vetted.source().to_owned(), symbol });
+        return Err(LoadError::Unchecked { file: vetted.source().to_owned(), symbol: ROOT_SYMBOL });
     };
-    header.init_root_module::<M>().map_err(|e| refused(vetted, &e, <M as StableAbi>::LAYOUT, theirs))
+    let ours = <PluginModuleRef as StableAbi>::LAYOUT;
+    header.init_root_module::<PluginModuleRef>().map_err(|e| refused(vetted, &e, ours, theirs))
 }
 
-/// The header of one of the library's modules.
-fn header(library: &Mapped, vetted: &Vetted, symbol: &str) -> Result<&'static LibHeader, LoadError> {
+/// The header of the root module.
+fn header(library: &Mapped, vetted: &Vetted) -> Result<&'static LibHeader, LoadError> {
     let file = || vetted.source().to_owned();
     let loader = |e: libloading::Error| LoadError::Loader { file: file(), source: e.into() };
     // SAFETY: the symbol is the address of a `LibHeader`, which begins with the `AbiHeader` that `upgrade` checks before
     // it reads further; vetting found a manifest of our major version beside it. The library is never unloaded, so the
     // reference is good for the life of the process.
-    let header = unsafe { library.get::<AbiHeaderRef>(symbol.as_bytes()) }.map(|symbol| *symbol).map_err(loader)?;
+    let header =
+        unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()) }.map(|symbol| *symbol).map_err(loader)?;
     header.upgrade().map_err(|e| LoadError::Header { file: file(), message: chain(&e) })
 }
 

@@ -192,13 +192,10 @@ pub fn load(vetted: &Vetted) -> Result<Arc<Loaded>, LoadError> {
         return Err(LoadError::TooMany { file: file() });
     }
     // No lock is held here: an initialiser that hangs takes nothing with it.
-    let (mut module, library) = dl::open(vetted)?;
+    let module = dl::open(vetted)?;
     let describe = |message: String| LoadError::Description { file: file(), message };
     let exports = module.describe().map_err(|fault: PolicyFault| describe(chain(&fault)))?;
     check_exports(&exports).map_err(describe)?;
-    if exports.iter().any(|export| export.kind == "score") {
-        module = dl::open_scores(module, &library, vetted)?;
-    }
     let file_name = vetted.source().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let api_version = format!("{}.{}", vetted.manifest().api_major, vetted.manifest().api_minor);
     let copy = vetted.copy().clone();

@@ -231,7 +231,7 @@ fn catch<T>(call: impl FnOnce() -> T) -> Result<T, PolicyFault> {
             (_, Some(text)) => text.clone(),
             _ => "a panic whose payload is not text".to_owned(),
         };
-        PolicyFault::Panicked(message)
+        PolicyFault::panicked(message)
     })
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use policy_plugin_api::{BoundTask, DistributionPolicy, ExecutorId, TaskId};
 
-use crate::Subject;
 use crate::baseline::Strings;
+use crate::harness::Subject;
 use crate::paired::{Ratio, compare, quantile};
 use crate::workload::{Cluster, bind};
 
