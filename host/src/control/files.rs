@@ -377,6 +377,11 @@ impl Control {
         books.receipt.stuck_threads = stuck_threads() as u64;
         books.receipt.recording = self.shared.recorder.as_ref().map(Recorder::receipt);
         books.receipt.quarantined = registry.quarantined();
+        books.receipt.rebuild = registry.to_rebuild();
+        let next = lineup.serving();
+        let binds = !next.closed.load(Ordering::Acquire);
+        books.receipt.answers =
+            if binds { format!("{} {}", next.info.policy, next.info.library) } else { String::new() };
         books.receipt.host.updated_unix_ms = unix_ms(SystemTime::now());
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use crate::artifact::load::Loaded;
-use crate::artifact::vet::Digest;
-use crate::state::receipt::{ClearRequest, Listed, Quarantined};
+use crate::artifact::vet::{Digest, OTHER_API};
+use crate::state::receipt::{ClearRequest, Listed, Quarantined, Rebuild};
 
 /// What became of the bytes that a file has now.
 #[derive(Debug)]
@@ -153,6 +153,17 @@ impl Registry {
             (FileState::Rejected { code, .. }, Some(bytes)) if bytes.digest.to_string() == sha256 => Some(*code),
             _ => None,
         })
+    }
+
+    /// The files that were refused because they were built for another major version of the API.
+    pub(crate) fn to_rebuild(&self) -> Vec<Rebuild> {
+        let of = |(file, entry): (&String, &FileEntry)| match &entry.state {
+            FileState::Rejected { code: OTHER_API, message, .. } => {
+                Some(Rebuild { file: file.clone(), message: message.clone() })
+            }
+            _ => None,
+        };
+        self.files.iter().filter_map(of).collect()
     }
 
     /// A library by its content, unless it is out of service.

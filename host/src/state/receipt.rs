@@ -69,6 +69,10 @@ pub struct Receipt {
     pub dropped_messages: u64,
     /// Libraries out of service.
     pub quarantined: Vec<Quarantined>,
+    /// Files of the plugin directory that were built for another major version of the plugin API, with what to do.
+    pub rebuild: Vec<Rebuild>,
+    /// Who binds the next round: a policy and where it comes from; empty while nothing may be bound.
+    pub answers: String,
     /// The rounds that took generations out of service, as kept by this host for `policy-host replay`, oldest first, at
     /// most [`MAX_DUMPS`](crate::core::limits::MAX_DUMPS).
     pub dumps: Vec<DumpReceipt>,
@@ -78,6 +82,16 @@ pub struct Receipt {
     pub recording: Option<RecordingReceipt>,
     /// The process that writes this.
     pub host: HostProcess,
+}
+
+/// A file that must be built again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Rebuild {
+    /// The file.
+    pub file: String,
+    /// For which API it was built, and what to do.
+    pub message: String,
 }
 
 /// The generation that answers.

@@ -120,6 +120,49 @@ fn bad_files_are_refused_with_their_code_and_change_nothing() {
     assert_eq!(summary["swaps"].as_array().unwrap().len(), 1);
 }
 
+/// Who upgrades a host finds in the status which plugins to build again, how, and who answers until then.
+#[test]
+fn plugins_of_an_older_api_are_told_to_be_rebuilt() {
+    for (filters, json, text) in [
+        ("", "round-robin (built-in)", "meanwhile round-robin (built-in) answers"),
+        (r#", "filters": [{ "policy": "old-filter" }]"#, "", "meanwhile nothing is bound"),
+    ] {
+        let sandbox = Sandbox::new();
+        for file in ["libold.so", "liboldest.so"] {
+            copy(&sandbox, "fixture_api_major", file);
+        }
+        sandbox.activate(&format!(r#"{{ "policy": "old"{filters} }}"#));
+        let mut running = Running::start(&sandbox, &[]);
+        running.wait_for_all(&["refused    libold.so [", "refused    liboldest.so [", "refused    active.json ["]);
+        let (_, out, _) = over(&sandbox, &["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(status["answers"], json, "{status}");
+        let rebuild = status["rebuild"].as_array().unwrap();
+        assert_eq!(rebuild.iter().map(|r| &r["file"]).collect::<Vec<_>>(), ["libold.so", "liboldest.so"]);
+        let (_, out, _) = over(&sandbox, &["status"]);
+        for (told, file) in rebuild.iter().zip(["libold.so", "liboldest.so"]) {
+            let told = told["message"].as_str().unwrap();
+            let says = "was built for plugin API 1.1, and this host loads 2.x only: set policy-plugin-api to version 2";
+            assert!(told.contains(file) && told.contains(says), "{told}");
+            assert!(out.contains(&format!("rebuild   {told}")), "{out}");
+        }
+        assert!(out.contains(text), "{out}");
+        // Built again, it is no longer listed.
+        sandbox.drop_as("policy_bias", "old");
+        running.wait_for("discovered policy bias");
+        sandbox.activate(r#"{ "policy": "bias" }"#);
+        running.wait_for("receipt    bias");
+        let (_, out, _) = over(&sandbox, &["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (&status["rebuild"][0]["file"], status["rebuild"].as_array().map(Vec::len)),
+            (&"liboldest.so".into(), Some(1))
+        );
+        assert_eq!(status["answers"], "bias libold.so");
+        assert_eq!(running.stop().0, 0);
+    }
+}
+
 #[test]
 fn bad_active_files_are_refused_with_line_and_column_and_change_nothing() {
     let sandbox = Sandbox::new();

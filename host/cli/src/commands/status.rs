@@ -149,6 +149,15 @@ fn print(receipt: &Receipt, running: bool) {
     for d in &receipt.dumps {
         say!("kept      {} generation {} ({}): {}", d.policy, d.generation, d.code, d.file);
     }
+    for file in &receipt.rebuild {
+        say!("rebuild   {}", file.message);
+    }
+    if !receipt.rebuild.is_empty() {
+        match receipt.answers.as_str() {
+            "" => say!("          meanwhile nothing is bound"),
+            answers => say!("          meanwhile {answers} answers"),
+        }
+    }
     for what in &receipt.ended_in_trial {
         say!("suspect   {what}");
     }

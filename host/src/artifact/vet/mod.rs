@@ -130,7 +130,7 @@ pub enum VetError {
     },
     /// A plugin for another major version of the API.
     #[error(
-        "{path}: {package} {version} was built for plugin API {found_major}.{found_minor}, this host has {API_MAJOR}.x; rebuild it against policy-plugin-api {API_MAJOR}.x"
+        "{path}: {package} {version} was built for plugin API {found_major}.{found_minor}, and this host loads {API_MAJOR}.x only: set policy-plugin-api to version {API_MAJOR} in its Cargo.toml, build it again, and put the new file in its place"
     )]
     ApiVersion {
         /// The file.
@@ -170,6 +170,9 @@ pub enum VetError {
     },
 }
 
+/// The code of [`VetError::ApiVersion`].
+pub(crate) const OTHER_API: &str = "api-version-mismatch";
+
 impl VetError {
     /// The stable code.
     #[must_use]
@@ -188,7 +191,7 @@ impl VetError {
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::NoRootModule { .. } => "no-root-module",
             Self::PanicAborts { .. } => "panic-abort",
-            Self::ApiVersion { .. } => "api-version-mismatch",
+            Self::ApiVersion { .. } => OTHER_API,
             Self::CopyChanged { .. } => "copy-changed",
             Self::Staging { .. } => "staging-failed",
         }
