@@ -32,14 +32,15 @@ pub enum PolicyFault {
         column: u32,
     },
     /// Plugin code panicked; the panic was caught in the plugin.
-    #[error("panicked{}: {}", step.as_said(), with_place(message, place.as_ref()))]
+    #[error("panicked{}: {}", said(step), with_place(message, place.as_ref()))]
     Panicked {
         /// What the panic says.
         message: String,
         /// Where it happened, if the plugin's panic hook has seen it.
         place: Option<Place>,
-        /// In which call.
-        step: Step,
+        /// In which call: `construct`, `bind`, `observe`, `export`, `import`, `filter`, `score`, `drop` or `describe`; empty
+        /// where this version does not know it.
+        step: &'static str,
     },
     /// Host and plugin did not understand each other.
     #[error("broken protocol: {0}")]
@@ -63,63 +64,36 @@ impl fmt::Display for Place {
     }
 }
 
-/// The call in which a fault arose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Step {
-    /// The constructor.
-    Construct,
-    /// An answer to a round.
-    Bind,
-    /// Observations before a round.
-    Observe,
-    /// The state for a successor.
-    Export,
-    /// The state of a predecessor.
-    Import,
-    /// The limits of a round.
-    Filter,
-    /// Scores of candidates.
-    Score,
-    /// The destructor.
-    Drop,
-    /// What the plugin says it exports.
-    Describe,
-    /// A call that this version does not know, or that was not named.
-    Other,
+/// The name of a step.
+fn step_of(raw: u32) -> &'static str {
+    match raw {
+        step::CONSTRUCT => "construct",
+        step::BIND => "bind",
+        step::OBSERVE => "observe",
+        step::EXPORT => "export",
+        step::IMPORT => "import",
+        step::FILTER => "filter",
+        step::SCORE => "score",
+        step::DROP => "drop",
+        step::DESCRIBE => "describe",
+        _ => "",
+    }
 }
 
-impl Step {
-    fn from_raw(raw: u32) -> Self {
-        match raw {
-            step::CONSTRUCT => Self::Construct,
-            step::BIND => Self::Bind,
-            step::OBSERVE => Self::Observe,
-            step::EXPORT => Self::Export,
-            step::IMPORT => Self::Import,
-            step::FILTER => Self::Filter,
-            step::SCORE => Self::Score,
-            step::DROP => Self::Drop,
-            step::DESCRIBE => Self::Describe,
-            _ => Self::Other,
-        }
-    }
-
-    /// Named where the code of the fault, or the sentence around it, leaves open which call it was.
-    fn as_said(self) -> &'static str {
-        match self {
-            Self::Observe => " in observe",
-            Self::Export => " in export_state",
-            Self::Import => " in import_state",
-            _ => "",
-        }
+/// A step is named where the code of the fault, or the sentence around it, leaves open which call it was.
+fn said(step: &str) -> &'static str {
+    match step {
+        "observe" => " in observe",
+        "export" => " in export_state",
+        "import" => " in import_state",
+        _ => "",
     }
 }
 
 impl PolicyFault {
     /// A panic without a known place.
     pub(crate) fn panicked(message: String) -> Self {
-        Self::Panicked { message, place: None, step: Step::Other }
+        Self::Panicked { message, place: None, step: "" }
     }
 }
 
@@ -134,7 +108,7 @@ impl From<&RawFault> for PolicyFault {
             fault::PANICKED => {
                 let file = shown_within(raw.file.as_bytes(), MAX_FILE_BYTES);
                 let place = (!file.is_empty()).then_some(Place { file, line: raw.line, column: raw.column });
-                Self::Panicked { message, place, step: Step::from_raw(raw.step) }
+                Self::Panicked { message, place, step: step_of(raw.step) }
             }
             _ => Self::Protocol(message),
         }
@@ -181,6 +155,6 @@ mod tests {
     fn a_fault_of_a_later_version_is_a_broken_protocol() {
         let fault = PolicyFault::from(RawFault::new(99, 99, "who knows"));
         assert_eq!(fault, PolicyFault::Protocol("who knows".to_owned()));
-        assert_eq!(Step::from_raw(99), Step::Other);
+        assert_eq!(step_of(99), "");
     }
 }

@@ -20,7 +20,7 @@ use policy_wire::block::BlockRef;
 use policy_wire::limits::LimitsBlock;
 use policy_wire::{AvailableTaskSlots, BoundTask};
 
-pub use self::fault::{Place, PolicyFault, Step};
+pub use self::fault::{Place, PolicyFault};
 
 use crate::core::text::{chain, shown_within};
 
@@ -187,14 +187,6 @@ impl ForeignPolicy {
         })
     }
 
-    /// Delivers observations.
-    ///
-    /// # Errors
-    /// When the plugin panics.
-    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
-    }
-
     /// Asks for the state to hand over.
     ///
     /// # Errors
@@ -211,30 +203,6 @@ impl ForeignPolicy {
     pub fn import_state(&self, state: &PolicyState) -> Result<(), PolicyFault> {
         let state = RawState { present: true, version: state.version, bytes: state.bytes.as_slice().into() };
         self.0.import_state(state).into_result().map_err(PolicyFault::from)
-    }
-
-    /// Asks the instance something by name, for versions of the API that name something; `None` where it does not know the
-    /// name, as every plugin of API 2.0.
-    ///
-    /// # Errors
-    /// What the plugin answered, or its panic.
-    pub fn ask(&self, name: &str, words: &[u64]) -> Result<Option<Vec<u64>>, PolicyFault> {
-        reply(self.0.ask(RStr::from_str(name), RSlice::from_slice(words)))
-    }
-
-    /// Drops the policy.
-    ///
-    /// # Errors
-    /// The message, when its destructor panicked.
-    pub fn close(self) -> Result<(), PolicyFault> {
-        drop(self);
-        log::take_drop_panic().map_or(Ok(()), Err)
-    }
-}
-
-impl Debug for ForeignPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Debug::fmt(&self.0, f)
     }
 }
 
@@ -264,29 +232,6 @@ impl ForeignFilter {
             _ => Err(PolicyFault::Protocol(format!("limits: of kind {kind} with {} words", words.len()))),
         }
     }
-
-    /// Delivers observations.
-    ///
-    /// # Errors
-    /// When the plugin panics.
-    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
-    }
-
-    /// Drops the filter.
-    ///
-    /// # Errors
-    /// The message, when its destructor panicked.
-    pub fn close(self) -> Result<(), PolicyFault> {
-        drop(self);
-        log::take_drop_panic().map_or(Ok(()), Err)
-    }
-}
-
-impl Debug for ForeignFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Debug::fmt(&self.0, f)
-    }
 }
 
 /// A score that lives in a plugin. Dropping it runs plugin code: see [`ForeignScore::close`].
@@ -312,27 +257,47 @@ impl ForeignScore {
         let answer = self.0.score(round, candidates, RSliceMut::from_mut_slice(scores));
         answer.into_result().map_err(PolicyFault::from)
     }
-
-    /// Delivers observations.
-    ///
-    /// # Errors
-    /// When the plugin panics.
-    pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
-        self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
-    }
-
-    /// Drops the score.
-    ///
-    /// # Errors
-    /// The message, when its destructor panicked.
-    pub fn close(self) -> Result<(), PolicyFault> {
-        drop(self);
-        log::take_drop_panic().map_or(Ok(()), Err)
-    }
 }
 
-impl Debug for ForeignScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Debug::fmt(&self.0, f)
-    }
+/// What every instance in a plugin has.
+macro_rules! instance {
+    ($name:ident) => {
+        impl $name {
+            /// Delivers observations.
+            ///
+            /// # Errors
+            /// When the plugin panics.
+            pub fn observe(&self, batch: BlockRef<'_>) -> Result<(), PolicyFault> {
+                self.0.observe(batch.into()).into_result().map_err(PolicyFault::from)
+            }
+
+            /// Asks the instance something by name, for versions of the API that name something; `None` where it does not
+            /// know the name, as every plugin of API 2.0.
+            ///
+            /// # Errors
+            /// What the plugin answered, or its panic.
+            pub fn ask(&self, name: &str, words: &[u64]) -> Result<Option<Vec<u64>>, PolicyFault> {
+                reply(self.0.ask(RStr::from_str(name), RSlice::from_slice(words)))
+            }
+
+            /// Drops the instance.
+            ///
+            /// # Errors
+            /// The panic of its destructor.
+            pub fn close(self) -> Result<(), PolicyFault> {
+                drop(self);
+                log::take_drop_panic().map_or(Ok(()), Err)
+            }
+        }
+
+        impl Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Debug::fmt(&self.0, f)
+            }
+        }
+    };
 }
+
+instance!(ForeignPolicy);
+instance!(ForeignFilter);
+instance!(ForeignScore);

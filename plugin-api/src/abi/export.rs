@@ -7,7 +7,7 @@ use std::sync::Arc;
 use abi_stable::erased_types::TD_Opaque;
 use abi_stable::library::RootModuleResult;
 use abi_stable::prefix_type::PrefixTypeTrait;
-use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString, RVec};
+use abi_stable::std_types::{RErr, RResult, RSlice, RSliceMut, RStr, RString, RVec};
 use async_ffi::{BorrowingFfiFuture, FutureExt};
 use policy_wire::observe::Observations;
 use policy_wire::{AvailableTaskSlots, BoundTask, Limits, StageId};
@@ -29,118 +29,61 @@ use crate::error::PolicyError;
 use crate::policy::{DistributionPolicy, FromConfig, PolicyState, TaskFilter};
 use crate::score::{Candidates, TaskScore};
 
-/// What the host calls for one exported item.
-pub trait Factory: Send + Sync {
-    /// The name in `active.json`.
-    fn name(&self) -> &'static str;
-    /// `policy`, `filter` or `score`.
-    fn kind(&self) -> &'static str;
-    /// The JSON Schema of the config.
-    fn schema(&self) -> String;
-    /// Whether it learns from observations.
-    fn observes(&self) -> bool;
-    /// Makes a policy.
-    ///
-    /// # Errors
-    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
-    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
-        let _ = (config, generation);
-        Err(self.is_not("policy"))
-    }
-    /// Makes a filter.
-    ///
-    /// # Errors
-    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
-    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
-        let _ = (config, generation);
-        Err(self.is_not("filter"))
-    }
-    /// Makes a score.
-    ///
-    /// # Errors
-    /// What the constructor returned; `UNKNOWN_POLICY` when this is something else.
-    fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
-        let _ = (config, generation);
-        Err(self.is_not("score"))
-    }
-    /// The fault of who was asked to be another kind.
-    fn is_not(&self, kind: &str) -> RawFault {
-        let message = format!("{} is a {}, not a {kind}", self.name(), self.kind());
-        RawFault::new(fault::UNKNOWN_POLICY, step::CONSTRUCT, message)
-    }
+/// Makes an instance: config as JSON text, generation.
+type Maker<T> = fn(&str, u64) -> Result<T, RawFault>;
+
+enum Make {
+    Policy(Maker<PolicyBox>),
+    Filter(Maker<FilterBox>),
+    Score(Maker<ScoreBox>),
 }
 
-/// Exports a [`DistributionPolicy`].
-pub struct PolicyFactory<P>(pub std::marker::PhantomData<fn() -> P>);
-/// Exports a [`TaskFilter`].
-pub struct FilterFactory<F>(pub std::marker::PhantomData<fn() -> F>);
-/// Exports a [`TaskScore`].
-pub struct ScoreFactory<S>(pub std::marker::PhantomData<fn() -> S>);
-
-impl<P: DistributionPolicy + FromConfig + 'static> Factory for PolicyFactory<P> {
-    fn name(&self) -> &'static str {
-        P::NAME
-    }
+impl Make {
     fn kind(&self) -> &'static str {
-        "policy"
-    }
-    fn schema(&self) -> String {
-        config::schema::<P::Config>()
-    }
-    fn observes(&self) -> bool {
-        P::OBSERVES
-    }
-    fn policy(&self, config: &str, generation: u64) -> Result<PolicyBox, RawFault> {
-        let policy = Arc::new(GuardedValue::new(construct::<P>(config)?, drop_panicked));
-        Ok(RawPolicy_TO::from_value(Exported { item: policy, name: P::NAME, generation }, TD_Opaque))
+        match self {
+            Self::Policy(_) => "policy",
+            Self::Filter(_) => "filter",
+            Self::Score(_) => "score",
+        }
     }
 }
 
-impl<F: TaskFilter + FromConfig + 'static> Factory for FilterFactory<F> {
-    fn name(&self) -> &'static str {
-        F::NAME
-    }
-    fn kind(&self) -> &'static str {
-        "filter"
-    }
-    fn schema(&self) -> String {
-        config::schema::<F::Config>()
-    }
-    fn observes(&self) -> bool {
-        F::OBSERVES
-    }
-    fn filter(&self, config: &str, generation: u64) -> Result<FilterBox, RawFault> {
-        let filter = Arc::new(GuardedValue::new(construct::<F>(config)?, drop_panicked));
-        Ok(RawFilter_TO::from_value(Exported { item: filter, name: F::NAME, generation }, TD_Opaque))
-    }
+/// One exported type: what a host is told of it, and how it makes an instance.
+pub struct Export {
+    name: &'static str,
+    observes: bool,
+    schema: fn() -> String,
+    make: Make,
 }
 
-impl<S: TaskScore + FromConfig + 'static> Factory for ScoreFactory<S> {
-    fn name(&self) -> &'static str {
-        S::NAME
+impl Export {
+    const fn of<T: FromConfig>(make: Make) -> Self {
+        Self { name: T::NAME, observes: T::OBSERVES, schema: config::schema::<T::Config>, make }
     }
-    fn kind(&self) -> &'static str {
-        "score"
-    }
-    fn schema(&self) -> String {
-        config::schema::<S::Config>()
-    }
-    fn observes(&self) -> bool {
-        S::OBSERVES
-    }
-    fn score(&self, config: &str, generation: u64) -> Result<ScoreBox, RawFault> {
-        let score = Arc::new(GuardedValue::new(construct::<S>(config)?, drop_panicked));
-        Ok(RawScore_TO::from_value(Exported { item: score, name: S::NAME, generation }, TD_Opaque))
-    }
-}
 
-fn construct<T: FromConfig>(config: &str) -> Result<T, RawFault> {
-    let config = config::parse::<T::Config>(config).map_err(|e| RawFault {
-        line: e.line,
-        column: e.column,
-        ..RawFault::new(fault::INVALID_CONFIG, step::CONSTRUCT, e.message)
-    })?;
-    T::from_config(config).map_err(|e| to_raw(step::CONSTRUCT, e))
+    /// Exports a [`DistributionPolicy`].
+    #[must_use]
+    pub const fn policy<P: DistributionPolicy + FromConfig + 'static>() -> Self {
+        Self::of::<P>(Make::Policy(|config, generation| {
+            Ok(RawPolicy_TO::from_value(Exported::<P>::new(config, generation)?, TD_Opaque))
+        }))
+    }
+
+    /// Exports a [`TaskFilter`].
+    #[must_use]
+    pub const fn filter<F: TaskFilter + FromConfig + 'static>() -> Self {
+        Self::of::<F>(Make::Filter(|config, generation| {
+            Ok(RawFilter_TO::from_value(Exported::<F>::new(config, generation)?, TD_Opaque))
+        }))
+    }
+
+    /// Exports a [`TaskScore`].
+    #[must_use]
+    pub const fn score<S: TaskScore + FromConfig + 'static>() -> Self {
+        Self::of::<S>(Make::Score(|config, generation| {
+            Ok(RawScore_TO::from_value(Exported::<S>::new(config, generation)?, TD_Opaque))
+        }))
+    }
 }
 
 fn panicked(step: u32, panic: Panic) -> RawFault {
@@ -177,6 +120,18 @@ struct Exported<T> {
     item: Arc<GuardedValue<T>>,
     name: &'static str,
     generation: u64,
+}
+
+impl<T: FromConfig> Exported<T> {
+    fn new(config: &str, generation: u64) -> Result<Self, RawFault> {
+        let config = config::parse::<T::Config>(config).map_err(|e| RawFault {
+            line: e.line,
+            column: e.column,
+            ..RawFault::new(fault::INVALID_CONFIG, step::CONSTRUCT, e.message)
+        })?;
+        let made = T::from_config(config).map_err(|e| to_raw(step::CONSTRUCT, e))?;
+        Ok(Self { item: Arc::new(GuardedValue::new(made, drop_panicked)), name: T::NAME, generation })
+    }
 }
 
 impl<T> Exported<T> {
@@ -303,7 +258,7 @@ pub struct Exports {
     /// The version of the plugin's package.
     pub version: &'static str,
     /// Its policies, filters and scores.
-    pub items: &'static [&'static dyn Factory],
+    pub items: &'static [Export],
 }
 
 /// A plugin crate, as a type: what its entry points answer from. The macro implements it, once a crate.
@@ -317,10 +272,10 @@ pub trait Plugin: 'static {
 impl Exports {
     fn describe(&self) -> String {
         let items = self.items.iter().map(|item| {
-            let schema: serde_json::Value = serde_json::from_str(&item.schema()).unwrap_or_default();
+            let schema: serde_json::Value = serde_json::from_str(&(item.schema)()).unwrap_or_default();
             serde_json::json!({
-                "name": item.name(), "kind": item.kind(), "version": self.version, "config_schema": schema,
-                "observes": item.observes(),
+                "name": item.name, "kind": item.make.kind(), "version": self.version, "config_schema": schema,
+                "observes": item.observes,
             })
         });
         serde_json::Value::from_iter(items).to_string()
@@ -328,19 +283,18 @@ impl Exports {
 
     fn create<T>(
         &self,
-        name: RStr<'_>,
-        generation: u64,
-        make: impl FnOnce(&dyn Factory) -> Result<T, RawFault>,
+        (name, config, generation): (RStr<'_>, RStr<'_>, u64),
+        maker: impl Fn(&Make) -> Option<Maker<T>>,
     ) -> RResult<T, RawFault> {
-        let Some(item) = self.items.iter().find(|item| item.name() == name.as_str()) else {
-            let message = format!("this plugin exports no {name}");
-            return RErr(RawFault::new(fault::UNKNOWN_POLICY, step::CONSTRUCT, message));
+        let refused = |message: String| RErr(RawFault::new(fault::UNKNOWN_POLICY, step::CONSTRUCT, message));
+        let Some(item) = self.items.iter().find(|item| item.name == name.as_str()) else {
+            return refused(format!("this plugin exports no {name}"));
         };
-        let made = log::on_behalf_of(item.name(), generation, || guarded(|| make(*item)));
-        match made.map_err(|panic| panicked(step::CONSTRUCT, panic)).and_then(|r| r) {
-            Ok(made) => ROk(made),
-            Err(fault) => RErr(fault),
-        }
+        let Some(make) = maker(&item.make) else {
+            return refused(format!("{name} is a {}, and was asked to be something else", item.make.kind()));
+        };
+        let made = log::on_behalf_of(item.name, generation, || guarded(|| make(config.as_str(), generation)));
+        made.map_err(|panic| panicked(step::CONSTRUCT, panic)).and_then(|made| made).into()
     }
 }
 
@@ -366,7 +320,10 @@ extern "C" fn create_policy<P: Plugin>(
     config: RStr<'_>,
     generation: u64,
 ) -> RResult<PolicyBox, RawFault> {
-    P::EXPORTS.create(name, generation, |item| item.policy(config.as_str(), generation))
+    P::EXPORTS.create((name, config, generation), |make| match make {
+        Make::Policy(make) => Some(*make),
+        _ => None,
+    })
 }
 
 /// See [`PluginModule::create_filter`].
@@ -375,7 +332,10 @@ extern "C" fn create_filter<P: Plugin>(
     config: RStr<'_>,
     generation: u64,
 ) -> RResult<FilterBox, RawFault> {
-    P::EXPORTS.create(name, generation, |item| item.filter(config.as_str(), generation))
+    P::EXPORTS.create((name, config, generation), |make| match make {
+        Make::Filter(make) => Some(*make),
+        _ => None,
+    })
 }
 
 /// See [`PluginModule::create_score`].
@@ -384,7 +344,10 @@ extern "C" fn create_score<P: Plugin>(
     config: RStr<'_>,
     generation: u64,
 ) -> RResult<ScoreBox, RawFault> {
-    P::EXPORTS.create(name, generation, |item| item.score(config.as_str(), generation))
+    P::EXPORTS.create((name, config, generation), |make| match make {
+        Make::Score(make) => Some(*make),
+        _ => None,
+    })
 }
 
 /// A plugin's [`PluginModule::table`] where it offers none.

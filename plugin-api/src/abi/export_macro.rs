@@ -183,9 +183,9 @@ macro_rules! export_policy {
                 const EXPORTS: &'static __export::Exports = &__export::Exports {
                     version: ::core::env!("CARGO_PKG_VERSION"),
                     items: &[
-                        $($(&__export::PolicyFactory::<$policy>(::core::marker::PhantomData),)*)?
-                        $($(&__export::FilterFactory::<$filter>(::core::marker::PhantomData),)*)?
-                        $($(&__export::ScoreFactory::<$score>(::core::marker::PhantomData),)*)?
+                        $($(__export::Export::policy::<$policy>(),)*)?
+                        $($(__export::Export::filter::<$filter>(),)*)?
+                        $($(__export::Export::score::<$score>(),)*)?
                     ],
                 };
             }
