@@ -201,3 +201,21 @@ impl std::fmt::Debug for Reader {
         f.debug_struct("Reader").field("file", &self.file).field("at", &self.frame_at).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::frame;
+
+    #[test]
+    fn rounds_of_api_1_are_read_and_those_of_a_later_one_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |api_major| {
+            let path = directory.path().join("rounds");
+            std::fs::write(&path, frame::header(&Header { api_major, ..Header::default() }).unwrap()).unwrap();
+            Reader::open(&path).map(|reader| reader.header().api_major).map_err(|e| e.code())
+        };
+        assert_eq!([1, 2].map(open), [Ok(1), Ok(2)]);
+        assert_eq!([0, API_MAJOR + 1].map(open), [Err("recording-api"); 2]);
+    }
+}
