@@ -22,7 +22,7 @@ pub(crate) struct JobActivity {
     pub(crate) id: JobId,
     /// Whether it waits for running tasks at most: nothing is pending, and no stage could begin to run.
     waits: bool,
-    /// Whether an executor's loss has befallen it. Others have no phantoms, whatever the ledger says.
+    /// Whether it lost results with an executor. Other jobs have no phantoms, whatever the ledger says.
     was_hit: bool,
     /// Vcores of its running tasks, by executor.
     pub(crate) on: HashMap<String, i64>,

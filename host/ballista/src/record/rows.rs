@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Who records.
+/// What records.
 pub(super) fn by() -> String {
     format!("policy-ballista {} on Ballista {}", env!("CARGO_PKG_VERSION"), ballista_core::BALLISTA_VERSION)
 }

@@ -47,7 +47,7 @@ fn changing(file: &Path) -> Verdict {
     Verdict {
         file: file.display().to_string(),
         code: "still-changing".into(),
-        message: format!("{}: keeps changing; judge it once whoever writes it is done", file.display()),
+        message: format!("{}: keeps changing; judge it when it is complete", file.display()),
         ..Verdict::default()
     }
 }

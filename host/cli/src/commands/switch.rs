@@ -194,7 +194,7 @@ fn refused(path: &Path, written: &[u8], old: Option<&[u8]>, refusal: Failure) ->
     let is_ours = std::fs::read(path).is_ok_and(|there| there == written);
     let put_back = match old {
         _ if !is_ours => {
-            return refusal.and(format!("{ACTIVE_FILE} was changed by somebody else meanwhile, and left so"));
+            return refusal.and(format!("{ACTIVE_FILE} was changed by another process meanwhile, and left so"));
         }
         Some(old) => write_atomically(path, old),
         None => std::fs::remove_file(path),

@@ -46,7 +46,7 @@ pub struct Metrics {
     pub tenants: BTreeMap<String, TenantRecord>,
     /// How long started tasks had waited since their stage could run, microseconds.
     pub queue_wait_us: Histogram<u64>,
-    /// The same, task by task, in order of start; only where the cluster was told to keep them.
+    /// The same, task by task, in order of start; only where the cluster was asked to keep them.
     pub waits: Vec<WaitRecord>,
     /// Vcore microseconds of finished tasks.
     pub busy_vcore_us: u128,

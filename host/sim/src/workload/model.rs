@@ -55,7 +55,7 @@ pub struct Outage {
 pub struct Job {
     /// Unique in the workload.
     pub id: String,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: Arc<str>,
     /// When it comes, in virtual microseconds from the start.
     pub submit_us: u64,
@@ -116,7 +116,7 @@ impl Task {
 /// those bytes always cross the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// Who holds them.
+    /// The executor that holds them.
     pub executor: Arc<str>,
     /// How many.
     pub bytes: u64,

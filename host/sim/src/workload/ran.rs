@@ -10,7 +10,7 @@ use super::Workload;
 /// A recorded run, in the order of the workload's jobs, stages and tasks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Who recorded it, where the header says so.
+    /// What recorded it, where the header says so.
     pub origin: Option<Origin>,
     /// One a job of the workload.
     pub jobs: Vec<RecordedJob>,
