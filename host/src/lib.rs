@@ -38,23 +38,39 @@ pub mod round;
 mod serving;
 mod state;
 
+pub use self::core::built_in::{BuiltIn, TaskDistributionPolicy};
+pub use self::core::composition::{Composition, Kind, Role, Wanted, Weighted};
 pub use self::core::event::{self, Cause, Event, EventKind};
 pub use self::core::guard::Guard;
+pub use self::core::info::{ActiveInfo, LaneKind, PartInfo};
 pub use self::core::{limits, text};
 pub use artifact::watch::concerns_us;
-pub use artifact::{judge, load, vet};
-pub use control::activation::{self, LaneKind};
+pub use artifact::{load, vet};
+pub use control::activation;
 pub use control::admit::AdmitError;
-pub use facade::{Events, HostOptions, PolicyHost, Refusal, StartError};
-pub use record::{RecordOptions, RecordingReceipt};
-pub use serving::built_in::{BuiltIn, TaskDistributionPolicy};
+pub use control::options::{HostOptions, StartError};
+pub use control::request::Refusal;
+pub use facade::{Events, PolicyHost};
+pub use record::RecordOptions;
 pub use serving::placement;
-pub use serving::slot::{ActiveInfo, PartInfo, ShadowInfo};
 pub use serving::validate::{FallbackReason, Plan};
-pub use state::receipt;
+pub use state::receipt::RecordingReceipt;
 
 /// What an embedder's own policy implements: the author's API. Give it to the host with
 /// [`TaskDistributionPolicy::Custom`].
 pub mod policy {
     pub use policy_plugin_api::prelude::*;
+}
+
+/// The judge: a throw-away child process in which libraries and recipes are tried.
+pub mod judge {
+    pub use crate::artifact::judge::{Judge, JudgedPolicy, Verdict};
+    pub use crate::control::child::child_main;
+}
+
+/// The files of the state directory.
+pub mod receipt {
+    pub use crate::core::event::unix_ms;
+    pub use crate::state::directory::*;
+    pub use crate::state::receipt::*;
 }

@@ -24,7 +24,7 @@ async fn switch(host: &PolicyHost, policy: &str) {
     let mut switched = std::pin::pin!(host.switch(&json));
     loop {
         tokio::select! {
-            done = &mut switched => break assert_eq!(done.expect("switched").policy, policy),
+            done = &mut switched => break assert_eq!(done.expect("switched").policy(), policy),
             () = tokio::time::sleep(Duration::from_micros(100)) => drop(host.bind(rounds::round(4, 2, 4)).await),
         }
     }

@@ -57,7 +57,7 @@ async fn a_stuck_thread_counts_once_however_many_rounds_waited_for_it_and_the_ca
     assert_eq!(receipt.active.map(|a| (a.missed_deadlines, a.instances_written_off)), Some((1, 1)));
 
     // One thread more each time, until there are too many of them.
-    while hosted.host.active().policy == "hostile" {
+    while hosted.host.active().policy() == "hostile" {
         let plan = hosted.host.bind(trap()).await;
         assert_eq!(plan.fallback().map(|f| f.code), Some("deadline-exceeded"));
         let next = hosted
@@ -76,8 +76,8 @@ async fn a_stuck_thread_counts_once_however_many_rounds_waited_for_it_and_the_ca
     let refusal = hosted.host.switch(r#"{ "policy": "bias" }"#).await.expect_err("loaded, with a thread of its own");
     assert_eq!(refusal.code, "too-many-stuck-threads");
     let inline = hosted.host.switch(r#"{ "policy": "bias", "lane": "inline" }"#).await;
-    assert_eq!(inline.map(|info| info.policy.clone()), Ok("bias".to_owned()));
+    assert_eq!(inline.map(|info| info.policy().to_owned()), Ok("bias".to_owned()));
     let built_in = hosted.host.switch(r#"{ "policy": "round-robin", "lane": "thread" }"#).await;
-    assert_eq!(built_in.map(|info| info.library.clone()), Ok("(built-in)".to_owned()));
+    assert_eq!(built_in.map(|info| info.library().to_owned()), Ok("(built-in)".to_owned()));
     assert_eq!(hosted.bind(3).await.policy(), "round-robin");
 }

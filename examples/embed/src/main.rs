@@ -44,7 +44,7 @@ async fn main() -> Result<(), StartError> {
         println!("task {} runs on {}", bound.task.index(), plan.round().roster().name(bound.executor));
     }
     let by = plan.answered_by();
-    println!("bound by {} {} from {}; free now {free_vcores:?}", plan.policy(), by.version, by.library);
+    println!("bound by {} {} from {}; free now {free_vcores:?}", plan.policy(), by.version(), by.library());
     if let Some(reason) = plan.fallback() {
         println!("the fallback had to: {} ({})", reason.message, reason.code);
     }

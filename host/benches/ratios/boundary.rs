@@ -25,7 +25,7 @@ pub(crate) fn loaded(runtime: &Runtime, library: &str, name: &str, lane: &str) -
         let until = Instant::now() + Duration::from_secs(20);
         loop {
             match host.switch(&json).await {
-                Ok(active) if !active.sha256.is_empty() => return,
+                Ok(active) if !active.sha256().is_empty() => return,
                 _ => assert!(Instant::now() < until, "{name} does not come up"),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

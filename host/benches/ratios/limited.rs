@@ -27,7 +27,7 @@ fn host_of(runtime: &Runtime, active: &str) -> (PolicyHost, tempfile::TempDir) {
     let host = PolicyHost::start(HostOptions::default().plugins(directory.path())).expect("it starts");
     runtime.block_on(async {
         let until = Instant::now() + Duration::from_secs(20);
-        while !matches!(host.switch(active).await, Ok(up) if !up.sha256.is_empty()) {
+        while !matches!(host.switch(active).await, Ok(up) if !up.sha256().is_empty()) {
             assert!(Instant::now() < until, "{active} does not come up");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -76,6 +76,6 @@ fn paced(without: &dyn Fn(), with: &dyn Fn()) -> String {
 }
 
 /// The receipt once everything is written.
-fn now_or_later(host: &PolicyHost) -> policy_host::RecordingReceipt {
+fn now_or_later(host: &PolicyHost) -> policy_host::receipt::RecordingReceipt {
     pollster::block_on(host.finish_recording()).expect("it records")
 }

@@ -1,46 +1,27 @@
 //! `active.json`: what an operator asks for. Read, checked and located here; carried out by the control task.
 
+use std::path::Path;
 use std::time::Duration;
 
 use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::artifact::vet::text_of;
+use crate::artifact::vet::{read_text, text_of};
+use crate::core::built_in::BuiltIn;
+use crate::core::composition::{Composition, Kind, Wanted, Weighted};
 use crate::core::guard::Guard;
+use crate::core::info::LaneKind;
 use crate::core::limits::{
-    MAX_FILTERS, MAX_GUARD_COUNT, MAX_GUARD_WINDOW, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS, MAX_WEIGHT,
+    MAX_ACTIVE_FILE_BYTES, MAX_FILTERS, MAX_GUARD_COUNT, MAX_GUARD_WINDOW, MAX_ROUND_DEADLINE, MAX_SCORES, MAX_SHADOWS,
+    MAX_WEIGHT,
 };
 use crate::core::text::json_reason;
-use crate::serving::built_in::BuiltIn;
 
 /// The name of the file.
 pub const ACTIVE_FILE: &str = "active.json";
-
-/// Where a policy runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum LaneKind {
-    /// On the caller's task: cheapest, no protection from a call that blocks.
-    Inline,
-    /// On a thread of the policy's own: past the deadline the round falls back.
-    #[default]
-    Thread,
-}
-
-impl LaneKind {
-    /// As it stands in `active.json`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Inline => "inline",
-            Self::Thread => "thread",
-        }
-    }
-}
 
 /// The shape of `active.json`, for its JSON Schema.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -144,39 +125,13 @@ struct ShadowEntry<'a> {
     scores: Vec<ScoreEntry<'a>>,
 }
 
-/// A policy, filter or score with its config, as an operator asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The name.
-    pub name: String,
-    /// The config as JSON text; empty for none.
-    pub config: String,
-    /// Where the config's text begins in `active.json`: line and column, from 1.
-    pub place: (u32, u32),
-}
-
-/// A policy that sees rounds without effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The policy.
-    pub policy: Wanted,
-    /// The scores of `composite` with their weights, in the order of the file.
-    pub scores: Vec<(Wanted, u32)>,
-}
-
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
     /// The text that it was read from.
     pub source: std::sync::Arc<str>,
-    /// The policy.
-    pub policy: Wanted,
-    /// The filters, in the order of the file.
-    pub filters: Vec<Wanted>,
-    /// The scores of `composite` with their weights, in the order of the file.
-    pub scores: Vec<(Wanted, u32)>,
-    /// Policies that see the same rounds without effect.
-    pub shadow: Vec<Candidate>,
+    /// The policy with its filters, scores and shadows.
+    pub composition: Composition<Wanted>,
     /// Binds a round when the policy cannot; `None` for the host's default.
     pub fallback: Option<BuiltIn>,
     /// Where the policy runs; `None` for the host's default.
@@ -216,8 +171,8 @@ pub enum ActivationError {
     /// A policy, filter or score that nobody provides.
     #[error("{ACTIVE_FILE}: no {kind} is called {name}; there are: {known}")]
     Unknown {
-        /// `policy`, `filter` or `score`.
-        kind: &'static str,
+        /// What it should be.
+        kind: Kind,
         /// The name.
         name: String,
         /// The names that there are.
@@ -251,21 +206,6 @@ impl ActivationError {
 }
 
 impl Activation {
-    /// Its filters and scores, with their kind.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
-        let scores = self.scores.iter().map(|(score, _)| ("score", score));
-        self.filters.iter().map(|filter| ("filter", filter)).chain(scores)
-    }
-
-    /// All that it names, with the kind that gives it.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
-        let candidates = self.shadow.iter().flat_map(|candidate| {
-            let scores = candidate.scores.iter().map(|(score, _)| ("score", score));
-            std::iter::once(("policy", &candidate.policy)).chain(scores)
-        });
-        std::iter::once(("policy", &self.policy)).chain(self.parts()).chain(candidates)
-    }
-
     /// Reads an `active.json`.
     ///
     /// # Errors
@@ -299,16 +239,21 @@ impl Activation {
             Err(message) => return value(message),
         };
         let scores = |entries: &[ScoreEntry<'_>]| {
-            entries.iter().map(|s| (wanted(text, &s.policy, s.config), s.weight)).collect::<Vec<_>>()
+            let score = |s: &ScoreEntry<'_>| Weighted { weight: s.weight, part: wanted(text, &s.policy, s.config) };
+            entries.iter().map(score).collect::<Vec<_>>()
         };
-        let candidate =
-            |s: &ShadowEntry<'_>| Candidate { policy: wanted(text, &s.policy, s.config), scores: scores(&s.scores) };
+        let shadow = |s: &ShadowEntry<'_>| Composition {
+            scores: scores(&s.scores),
+            ..Composition::of(wanted(text, &s.policy, s.config))
+        };
         Ok(Self {
             source: text.into(),
-            policy: wanted(text, &file.policy, file.config),
-            filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
-            scores: scores(&file.scores),
-            shadow: file.shadow.iter().map(candidate).collect(),
+            composition: Composition {
+                policy: wanted(text, &file.policy, file.config),
+                filters: file.filters.iter().map(|f| wanted(text, &f.policy, f.config)).collect(),
+                scores: scores(&file.scores),
+                shadows: file.shadow.iter().map(shadow).collect(),
+            },
             fallback: file.fallback,
             lane: file.lane,
             deadline_ms: file.deadline_ms,
@@ -365,21 +310,31 @@ fn wanted(text: &str, name: &str, config: Option<&RawValue>) -> Wanted {
     Wanted { name: name.to_owned(), config: config.to_owned(), place: (line as u32, column as u32) }
 }
 
-impl Wanted {
-    /// A place in the config as a place in `active.json`.
-    pub(crate) fn locate(&self, line: u32, column: u32) -> (u32, u32) {
-        match line {
-            0 => self.place,
-            1 => (self.place.0, self.place.1 + column.saturating_sub(1)),
-            _ => (self.place.0 + line - 1, column),
-        }
-    }
-}
-
 /// The JSON Schema of `active.json`.
 #[must_use]
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(ActiveFile<'static>).to_value()
+}
+
+/// Whether the `active.json` of a directory asks for filters: then nothing may be bound before they are in force. A file
+/// that cannot be understood asks for them if it seems to name some, or if the last good one, whose text `last_good` is, had some.
+pub(crate) fn filters_are_due(plugins: &Path, last_good: Option<&str>) -> bool {
+    let Ok(bytes) = read_text(&plugins.join(ACTIVE_FILE), MAX_ACTIVE_FILE_BYTES) else {
+        return plugins.join(ACTIVE_FILE).exists() && last_good.is_some_and(asks_for_filters);
+    };
+    match Activation::parse(&bytes) {
+        Ok(activation) => !activation.composition.filters.is_empty(),
+        Err(_) => {
+            let seems_so = bytes.windows(FILTERS_KEY.len()).any(|word| word == FILTERS_KEY);
+            seems_so || last_good.is_some_and(asks_for_filters)
+        }
+    }
+}
+
+const FILTERS_KEY: &[u8] = b"\"filters\"";
+
+fn asks_for_filters(active_json: &str) -> bool {
+    Activation::parse(active_json.as_bytes()).is_ok_and(|activation| !activation.composition.filters.is_empty())
 }
 
 #[cfg(test)]
@@ -389,7 +344,10 @@ mod tests {
     #[test]
     fn the_smallest_file_and_the_largest() {
         let smallest = Activation::parse(br#"{"policy":"bias"}"#).unwrap();
-        assert_eq!((smallest.policy.name.as_str(), smallest.policy.config.as_str()), ("bias", ""));
+        assert_eq!(
+            (smallest.composition.policy.name.as_str(), smallest.composition.policy.config.as_str()),
+            ("bias", "")
+        );
         assert_eq!((smallest.fallback, smallest.lane, smallest.deadline_ms), (None, None, None));
         let text = br#"{
   "policy": "data-locality",
@@ -401,11 +359,11 @@ mod tests {
   "shadow": []
 }"#;
         let largest = Activation::parse(text).unwrap();
-        assert_eq!(largest.policy.config, r#"{ "wait_ms": 300 }"#);
-        assert_eq!(largest.policy.place, (3, 13));
-        assert_eq!(largest.policy.locate(1, 3), (3, 15));
-        assert_eq!(largest.policy.locate(2, 3), (4, 3));
-        assert_eq!(largest.filters[0].place, (4, 54));
+        assert_eq!(largest.composition.policy.config, r#"{ "wait_ms": 300 }"#);
+        assert_eq!(largest.composition.policy.place, (3, 13));
+        assert_eq!(largest.composition.policy.locate(1, 3), (3, 15));
+        assert_eq!(largest.composition.policy.locate(2, 3), (4, 3));
+        assert_eq!(largest.composition.filters[0].place, (4, 54));
         assert_eq!((largest.fallback, largest.lane), (Some(BuiltIn::Bias), Some(LaneKind::Inline)));
     }
 
@@ -477,7 +435,7 @@ mod tests {
         }
         // A byte order mark is no part of the text, and moves no place.
         let marked = Activation::parse("\u{feff}{\"policy\":\"x\",\n \"config\": {}}".as_bytes()).unwrap();
-        assert_eq!((marked.policy.config.as_str(), marked.policy.place), ("{}", (2, 12)));
+        assert_eq!((marked.composition.policy.config.as_str(), marked.composition.policy.place), ("{}", (2, 12)));
     }
 
     #[test]
@@ -488,5 +446,25 @@ mod tests {
         }
         assert_eq!(schema["required"], serde_json::json!(["policy"]));
         assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[test]
+    fn filters_are_due_where_the_file_asks_for_them_or_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let with = Some(r#"{ "policy": "a", "filters": [{ "policy": "f" }] }"#);
+        let without = Some(r#"{ "policy": "a" }"#);
+        let due = |last_good| filters_are_due(directory.path(), last_good);
+        assert!(!due(with), "no active.json: what the host starts with is meant");
+        for (text, of_itself, after_with) in [
+            (r#"{ "policy": "a" }"#, false, false),
+            (r#"{ "policy": "a", "filters": [] }"#, false, false),
+            (r#"{ "policy": "a", "filters": [{ "policy": "f" }] }"#, true, true),
+            (r#"{ "policy": "a", "filters": [{ "policy": "f" }"#, true, true),
+            ("not JSON", false, true),
+            ("", false, true),
+        ] {
+            std::fs::write(directory.path().join(ACTIVE_FILE), text).unwrap();
+            assert_eq!((due(None), due(without), due(with)), (of_itself, of_itself, after_with), "{text}");
+        }
     }
 }

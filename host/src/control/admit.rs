@@ -8,18 +8,22 @@ use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 use policy_wire::canned;
 
+use crate::artifact::judge::OrderedPart;
 use crate::artifact::load::Loaded;
-use crate::artifact::vet::Digest;
-use crate::control::activation::{ActivationError, Wanted};
+use crate::control::activation::ActivationError;
+use crate::core::built_in::{BuiltIn, make_linked};
+use crate::core::composition::{Composition, Wanted, Weighted};
+use crate::core::decided::Decided;
+use crate::core::digest::Digest;
+use crate::core::info::PartInfo;
 use crate::core::limits::MAX_REHEARSED;
 use crate::core::text::chain;
 use crate::foreign::PolicyFault;
-use crate::serving::built_in::{BuiltIn, make_linked};
-use crate::serving::lane::{Decided, FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
+use crate::serving::lane::{FilterInstance, LimitsCell, Pipeline, PolicyInstance, ScoreInstance, Scored};
 use crate::serving::validate;
 use crate::state::receipt::Quarantined;
 
-/// Where an instance comes from.
+/// Where a policy comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// A library.
@@ -29,6 +33,29 @@ pub(crate) enum Origin {
     /// Compiled in: asks the scores of the recipe.
     Composite,
 }
+
+/// The policy of a recipe.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyPart {
+    pub(crate) wanted: Wanted,
+    pub(crate) origin: Origin,
+}
+
+impl PolicyPart {
+    fn library(&self) -> Option<&Arc<Loaded>> {
+        if let Origin::Library(loaded) = &self.origin { Some(loaded) } else { None }
+    }
+}
+
+/// A filter or score of a recipe.
+#[derive(Clone, Debug)]
+pub(crate) struct LibraryPart {
+    pub(crate) wanted: Wanted,
+    pub(crate) library: Arc<Loaded>,
+}
+
+/// What a pipeline is made of: libraries and configs.
+pub(crate) type Recipe = Composition<PolicyPart, LibraryPart>;
 
 /// Why a policy was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -135,18 +162,6 @@ impl AdmitError {
     }
 }
 
-/// What a pipeline is made of.
-#[derive(Clone, Debug)]
-pub(crate) struct Recipe {
-    pub(crate) policy: (Wanted, Origin),
-    pub(crate) filters: Vec<(Wanted, Arc<Loaded>)>,
-    /// With their weights.
-    pub(crate) scores: Vec<(Wanted, u32, Arc<Loaded>)>,
-    /// Candidates beside it: without filters, whose limits they are given.
-    pub(crate) shadows: Vec<Self>,
-    pub(crate) generation: u64,
-}
-
 fn constructor_fault(wanted: &Wanted, fault: PolicyFault) -> AdmitError {
     let name = wanted.name.clone();
     match fault {
@@ -159,44 +174,41 @@ fn constructor_fault(wanted: &Wanted, fault: PolicyFault) -> AdmitError {
     }
 }
 
-/// Makes the instances.
+/// Makes the instances; its shadows are not among them.
 pub(crate) fn construct(
     recipe: &Recipe,
+    generation: u64,
     on_close: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Pipeline, AdmitError> {
-    let (wanted, origin) = &recipe.policy;
+    let wanted = &recipe.policy.wanted;
     let failed = |fault| constructor_fault(wanted, fault);
-    let policy = match origin {
-        Origin::Composite => composite(recipe)?,
+    let policy = match &recipe.policy.origin {
+        Origin::Composite => composite(recipe, generation)?,
         Origin::BuiltIn(built_in) => PolicyInstance::Linked(built_in.make(&wanted.config).map_err(failed)?),
         Origin::Library(loaded) => {
-            let made = loaded.module().create_policy(&wanted.name, &wanted.config, recipe.generation);
+            let made = loaded.module().create_policy(&wanted.name, &wanted.config, generation);
             PolicyInstance::Loaded(made.map_err(failed)?)
         }
     };
-    let mut filters = Vec::with_capacity(recipe.filters.len());
-    for (wanted, loaded) in &recipe.filters {
-        let filter = loaded
-            .module()
-            .create_filter(&wanted.name, &wanted.config, recipe.generation)
-            .map_err(|fault| constructor_fault(wanted, fault))?;
-        filters.push(FilterInstance { name: wanted.name.clone(), filter });
-    }
+    let filter = |LibraryPart { wanted, library }: &LibraryPart| {
+        let made = library.module().create_filter(&wanted.name, &wanted.config, generation);
+        let filter = made.map_err(|fault| constructor_fault(wanted, fault))?;
+        Ok(FilterInstance { name: wanted.name.clone(), filter })
+    };
+    let filters = recipe.filters.iter().map(filter).collect::<Result<_, AdmitError>>()?;
     Ok(Pipeline::new(policy, filters, recipe.observes(), Box::new(on_close)))
 }
 
 /// `composite` with its scores.
-fn composite(recipe: &Recipe) -> Result<PolicyInstance, AdmitError> {
-    let wanted = &recipe.policy.0;
+fn composite(recipe: &Recipe, generation: u64) -> Result<PolicyInstance, AdmitError> {
+    let wanted = &recipe.policy.wanted;
     let policy = make_linked(&wanted.config).map_err(|fault| constructor_fault(wanted, fault))?;
-    let mut scores = Vec::with_capacity(recipe.scores.len());
-    for (wanted, weight, loaded) in &recipe.scores {
-        let score = loaded
-            .module()
-            .create_score(&wanted.name, &wanted.config, recipe.generation)
-            .map_err(|fault| constructor_fault(wanted, fault))?;
-        scores.push(ScoreInstance { name: wanted.name.clone(), weight: *weight, score });
-    }
+    let score = |Weighted { weight, part }: &Weighted<LibraryPart>| {
+        let made = part.library.module().create_score(&part.wanted.name, &part.wanted.config, generation);
+        let score = made.map_err(|fault| constructor_fault(&part.wanted, fault))?;
+        Ok(ScoreInstance { name: part.wanted.name.clone(), weight: *weight, score })
+    };
+    let scores = recipe.scores.iter().map(score).collect::<Result<_, AdmitError>>()?;
     Ok(PolicyInstance::Composite(Scored { policy, scores }))
 }
 
@@ -204,25 +216,17 @@ impl Recipe {
     /// Whether one of its parts learns from observations.
     fn observes(&self) -> bool {
         let says = |wanted: &Wanted, loaded: &Loaded| loaded.export(&wanted.name).is_none_or(|export| export.observes);
-        let (wanted, origin) = &self.policy;
-        let policy = match origin {
-            Origin::Library(loaded) => says(wanted, loaded),
+        let policy = match &self.policy.origin {
+            Origin::Library(loaded) => says(&self.policy.wanted, loaded),
             Origin::BuiltIn(built_in) => built_in.observes(),
             Origin::Composite => Composite::OBSERVES,
         };
-        let filters = self.filters.iter().map(|(wanted, loaded)| (wanted, loaded));
-        let scores = self.scores.iter().map(|(wanted, _, loaded)| (wanted, loaded));
-        policy || filters.chain(scores).any(|(wanted, loaded)| says(wanted, loaded))
+        policy || self.parts().any(|(_, part)| says(&part.wanted, &part.library))
     }
 
     /// The libraries of its policy, filters and scores.
     fn own_libraries(&self) -> impl Iterator<Item = &Arc<Loaded>> {
-        let policy = match &self.policy.1 {
-            Origin::Library(loaded) => Some(loaded),
-            Origin::BuiltIn(_) | Origin::Composite => None,
-        };
-        let filters = self.filters.iter().map(|(_, loaded)| loaded);
-        policy.into_iter().chain(filters).chain(self.scores.iter().map(|(_, _, loaded)| loaded))
+        self.policy.library().into_iter().chain(self.parts().map(|(_, part)| &part.library))
     }
 
     /// Every library that it needs.
@@ -230,53 +234,42 @@ impl Recipe {
         self.own_libraries().chain(self.shadows.iter().flat_map(Self::own_libraries))
     }
 
-    /// The `active.json` that makes it again; where it runs and what shadows it is left out.
-    pub(crate) fn activation(&self, fallback: BuiltIn) -> String {
-        let part = |wanted: &Wanted| {
-            let mut part = serde_json::Map::new();
-            part.insert("policy".into(), wanted.name.as_str().into());
-            if let Ok(config) = serde_json::from_str::<serde_json::Value>(&wanted.config) {
-                part.insert("config".into(), config);
-            }
-            part
-        };
-        let mut all = part(&self.policy.0);
-        if !self.filters.is_empty() {
-            all.insert("filters".into(), self.filters.iter().map(|(wanted, _)| part(wanted)).collect());
-        }
-        if !self.scores.is_empty() {
-            let score = |(wanted, weight, _): &(Wanted, u32, Arc<Loaded>)| {
-                let mut score = part(wanted);
-                score.insert("weight".into(), (*weight).into());
-                score
+    /// What it is, for plans and receipts.
+    pub(crate) fn info(&self) -> Composition<PartInfo> {
+        let of = |wanted: &Wanted, loaded: Option<&Arc<Loaded>>| {
+            let (name, config) = (wanted.name.clone(), wanted.config.clone());
+            let Some(loaded) = loaded else {
+                let (version, library) = (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned());
+                return PartInfo { name, version, library, sha256: String::new(), config };
             };
-            all.insert("scores".into(), self.scores.iter().map(score).collect());
-        }
-        all.insert("fallback".into(), fallback.name().into());
-        serde_json::Value::from(all).to_string()
+            let version = loaded.export(&name).map(|e| e.version.clone()).unwrap_or_default();
+            let (library, sha256) = (loaded.file_name().to_owned(), loaded.digest().to_string());
+            PartInfo { name, version, library, sha256, config }
+        };
+        self.map(&|recipe| of(&recipe.policy.wanted, recipe.policy.library()), &|_, part| {
+            of(&part.wanted, Some(&part.library))
+        })
     }
 
     /// What makes two recipes the same: libraries and configs.
     fn identity(&self) -> Digest {
         use std::fmt::Write;
         let mut text = String::new();
-        let _ = match &self.policy.1 {
+        let _ = match &self.policy.origin {
             Origin::Library(loaded) => write!(text, "{}", loaded.digest()),
             Origin::BuiltIn(built_in) => write!(text, "{built_in}"),
             Origin::Composite => write!(text, "{}", Composite::NAME),
         };
-        let _ = write!(text, "\0{}\0{}", self.policy.0.name, self.policy.0.config);
-        for (wanted, loaded) in &self.filters {
-            let _ = write!(text, "\0{}\0{}\0{}", loaded.digest(), wanted.name, wanted.config);
+        let _ = write!(text, "\0{}\0{}", self.policy.wanted.name, self.policy.wanted.config);
+        for LibraryPart { wanted, library } in &self.filters {
+            let _ = write!(text, "\0{}\0{}\0{}", library.digest(), wanted.name, wanted.config);
         }
-        for (wanted, weight, loaded) in &self.scores {
-            let _ = write!(text, "\0{}\0{}\0{}\0{weight}", loaded.digest(), wanted.name, wanted.config);
+        for Weighted { weight, part: LibraryPart { wanted, library } } in &self.scores {
+            let _ = write!(text, "\0{}\0{}\0{}\0{weight}", library.digest(), wanted.name, wanted.config);
         }
         Digest::of(text.as_bytes())
     }
-}
 
-impl Recipe {
     /// What tells it, with its shadows, from others, over a restart: a digest of libraries and configs.
     pub(crate) fn key(&self) -> String {
         let all = std::iter::once(self).chain(&self.shadows).map(|recipe| recipe.identity().to_string());
@@ -288,19 +281,54 @@ impl Recipe {
         let passed = rehearsed();
         std::iter::once(self).chain(&self.shadows).all(|recipe| passed.contains(&recipe.identity()))
     }
+
+    /// As it is sent to a child, with the libraries that its parts refer to.
+    pub(crate) fn ordered(&self) -> (Vec<Arc<Loaded>>, Composition<OrderedPart>) {
+        let mut libraries: Vec<Arc<Loaded>> = Vec::new();
+        for loaded in self.libraries() {
+            if !libraries.iter().any(|known| known.digest() == loaded.digest()) {
+                libraries.push(Arc::clone(loaded));
+            }
+        }
+        let of = |wanted: &Wanted, loaded: Option<&Arc<Loaded>>| OrderedPart {
+            wanted: wanted.clone(),
+            library: loaded.and_then(|l| libraries.iter().position(|known| known.digest() == l.digest())),
+        };
+        let ordered = self.map(&|recipe| of(&recipe.policy.wanted, recipe.policy.library()), &|_, part| {
+            of(&part.wanted, Some(&part.library))
+        });
+        (libraries, ordered)
+    }
+
+    /// The recipe again, over a child's libraries; `None` where it does not fit them.
+    pub(crate) fn over(ordered: &Composition<OrderedPart>, libraries: &[Arc<Loaded>]) -> Option<Self> {
+        let library = |part: &OrderedPart| libraries.get(part.library?).cloned();
+        let policy = |of: &Composition<OrderedPart>| {
+            let origin = match (of.policy.library, of.scores.is_empty()) {
+                (Some(_), _) => Origin::Library(library(&of.policy).ok_or(())?),
+                (None, false) => Origin::Composite,
+                (None, true) => Origin::BuiltIn(of.policy.wanted.name.parse().map_err(|_| ())?),
+            };
+            Ok::<_, ()>(PolicyPart { wanted: of.policy.wanted.clone(), origin })
+        };
+        let part =
+            |_, part: &OrderedPart| Ok(LibraryPart { wanted: part.wanted.clone(), library: library(part).ok_or(())? });
+        ordered.try_map(&policy, &part).ok()
+    }
 }
 
 /// Rehearses a recipe, once in the life of the process: the same libraries with the same configs pass again.
 pub(crate) fn rehearse_once(
     recipe: &Recipe,
+    generation: u64,
     on_close: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<(), AdmitError> {
     if rehearsed().contains(&recipe.identity()) {
         return Ok(());
     }
     // An instance of its own: canned rounds leave no trace in the one that goes into service.
-    let pipeline = construct(recipe, on_close)?;
-    rehearse(&recipe.policy.0.name, &pipeline)?;
+    let pipeline = construct(recipe, generation, on_close)?;
+    rehearse(&recipe.policy.wanted.name, &pipeline)?;
     drop(pipeline);
     remember(recipe);
     Ok(())

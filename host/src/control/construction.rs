@@ -1,65 +1,57 @@
 //! Constructions: from a recipe to a generation that could be put in service. They run plugin code, away from the control
 //! task.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::initial::default_instance;
-use super::trying::{Trial, Trials, UnderTrial};
 use crate::artifact::judge::{Judge, intern};
-use crate::artifact::load::Loaded;
-use crate::control::activation::{LaneKind, Wanted};
-use crate::control::admit::{self, AdmitError, Origin, Recipe};
-use crate::core::event::Cause;
+use crate::control::activation::ACTIVE_FILE;
+use crate::control::admit::{self, AdmitError, Recipe};
+use crate::control::message::Made;
+use crate::core::built_in::BuiltIn;
+use crate::core::event::{Cause, EventKind};
+use crate::core::events::EventBus;
 use crate::core::guard::Guard;
+use crate::core::info::{ActiveInfo, LaneKind};
 use crate::core::limits::HAND_OVER_LIMIT;
 use crate::core::text::chain;
-use crate::facade::{Outcome, Shared};
-use crate::serving::built_in::BuiltIn;
+use crate::core::wake::Wake;
 use crate::serving::lane::{Handed, Lane, NoState, Pipeline};
 use crate::serving::shadow::{Shadow, Shadows};
-use crate::serving::slot::{Active, ActiveInfo, PartInfo, ShadowInfo};
+use crate::serving::slot::Active;
 use crate::state::receipt::Quarantined;
+use crate::state::trying::{Trial, Trials, UnderTrial};
 
-/// What became of a construction.
-#[derive(Debug)]
-pub(crate) struct Constructed {
-    pub(super) generation: u64,
-    pub(super) result: Result<Made, AdmitError>,
-}
-
-/// A generation that could be put in service.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub(super) active: Arc<Active>,
-    /// What its predecessor handed over. As long as it is kept, the predecessor answers no round, so that nothing is
-    /// learnt there that would be lost.
-    pub(super) handed: Option<Handed>,
-    /// It goes on until the generation has answered.
-    pub(super) trial: Option<UnderTrial>,
+/// Where notes of a generation go: what its destructors and its hand-over have to say.
+pub(crate) fn notes(events: &EventBus, policy: &str, generation: u64) -> impl Fn(String) + Clone + Send + Sync + use<> {
+    let (events, policy) = (events.clone(), policy.to_owned());
+    move |message| events.emit(EventKind::Note { policy: policy.clone(), generation, message })
 }
 
 /// Everything that a construction needs, away from the control task.
-pub(super) struct Construction {
-    pub(super) recipe: Recipe,
-    pub(super) judge: Option<Judge>,
-    pub(super) trials: Trials,
-    pub(super) lane: LaneKind,
-    pub(super) deadline: Duration,
-    pub(super) guard: Guard,
-    pub(super) fallback: BuiltIn,
-    pub(super) cause: Cause,
-    pub(super) caused_at: Instant,
-    pub(super) active_file_sha256: String,
-    pub(super) active_json: Arc<str>,
-    pub(super) predecessor: Arc<Active>,
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Construction {
+    pub(crate) recipe: Recipe,
+    pub(crate) generation: u64,
+    pub(crate) judge: Option<Judge>,
+    pub(crate) trials: Trials,
+    pub(crate) lane: LaneKind,
+    pub(crate) deadline: Duration,
+    pub(crate) guard: Guard,
+    pub(crate) fallback: BuiltIn,
+    pub(crate) cause: Cause,
+    pub(crate) caused_at: Instant,
+    pub(crate) active_file_sha256: String,
+    pub(crate) active_json: Arc<str>,
+    /// A host that is dropped meanwhile is not kept alive by it.
+    pub(crate) predecessor: Weak<Active>,
+    pub(crate) events: EventBus,
+    pub(crate) control: Wake,
 }
 
 impl Construction {
     /// Has it judged, and makes it. Runs plugin code.
-    pub(super) fn carry_out(self) -> Result<Made, AdmitError> {
+    pub(crate) fn carry_out(self) -> Result<Made, AdmitError> {
         self.have_it_judged()?;
         let trial = self.begin_trial();
         let made = self.make()?;
@@ -76,7 +68,9 @@ impl Construction {
         if self.recipe.libraries().next().is_none() || self.recipe.has_passed() {
             return Ok(());
         }
-        let verdict = judge.examine_recipe(&self.recipe);
+        let from = self.recipe.libraries().next().map_or("", |library| library.file_name());
+        let title = format!("{ACTIVE_FILE}: {} of {from}", self.recipe.policy.wanted.name);
+        let verdict = judge.examine_recipe(Path::new(&title), self.recipe.ordered());
         if verdict.ok {
             return Ok(());
         }
@@ -93,52 +87,36 @@ impl Construction {
         let first = self.recipe.libraries().next()?;
         Some(self.trials.begin(Trial {
             stage: "construct".into(),
-            policy: self.recipe.policy.0.name.clone(),
+            policy: self.recipe.policy.wanted.name.clone(),
             recipe: self.recipe.key(),
-            active: serde_json::from_str(&self.recipe.activation(self.fallback)).unwrap_or_default(),
+            active: self.recipe.info().active_json(self.fallback),
             ..Trial::of_library(first.file_name(), first.digest().to_string())
         }))
     }
 
     /// Constructs, rehearses, hands over state: that last, because rounds wait from then on.
     fn make(self) -> Result<Made, AdmitError> {
-        let name = self.recipe.policy.0.name.clone();
-        let generation = self.recipe.generation;
-        let note = |shared: &Arc<Shared>| {
-            let (shared, policy) = (Arc::clone(shared), name.clone());
-            move |message: String| {
-                shared.post(Outcome::Note { policy: policy.clone(), generation, message });
-            }
-        };
-        admit::rehearse_once(&self.recipe, note(&self.shared))?;
-        let pipeline = admit::construct(&self.recipe, note(&self.shared))?;
-        let shadows = self.shadows(&note(&self.shared))?;
-        let handed = self.hand_over(&name, &pipeline, note(&self.shared));
-        let (thread, nudge) = (format!("policy-{generation}"), Shared::nudge(&self.shared.inbox));
-        let lane = Lane::new(self.lane, pipeline, &thread, self.deadline, self.guard, nudge)
-            .map_err(|source| AdmitError::Thread { name: name.clone(), source })?;
-        let active = Arc::new(Active {
-            info: Arc::new(self.info(name)),
-            lane,
-            fallback: default_instance(self.fallback),
-            caused_at: self.caused_at,
-            rounds: AtomicU64::new(0),
-            first_answer: OnceLock::new(),
-            shadows,
-            closed: AtomicBool::new(false),
-            suspended: AtomicBool::new(false),
-            ejected: AtomicBool::new(false),
-            recipe: Some(self.recipe),
-        });
-        Ok(Made { active, handed, trial: None })
+        let name = self.recipe.policy.wanted.name.clone();
+        let note = notes(&self.events, &name, self.generation);
+        admit::rehearse_once(&self.recipe, self.generation, note.clone())?;
+        let pipeline = admit::construct(&self.recipe, self.generation, note.clone())?;
+        let shadows = self.shadows(&note)?;
+        let handed = self.hand_over(&name, &pipeline, note);
+        let thread = format!("policy-{}", self.generation);
+        let lane = Lane::new(self.lane, pipeline, &thread, self.deadline, self.guard, self.control.clone())
+            .map_err(|source| AdmitError::Thread { name, source })?;
+        let fallback = self.fallback.default_instance();
+        let mut active = Active::new(self.info(), lane, fallback, self.caused_at);
+        active.shadows = shadows;
+        Ok(Made { active: Arc::new(active), recipe: self.recipe, handed, trial: None })
     }
 
     /// Constructs and rehearses the shadows, and starts their thread.
     fn shadows(&self, note: &(impl Fn(String) + Clone + Send + Sync + 'static)) -> Result<Option<Shadows>, AdmitError> {
         let shadow = |recipe: &Recipe| {
-            admit::rehearse_once(recipe, note.clone())?;
-            let pipeline = Arc::new(admit::construct(recipe, note.clone())?);
-            Ok(Shadow { info: shadow_info(recipe), pipeline })
+            admit::rehearse_once(recipe, self.generation, note.clone())?;
+            let pipeline = Arc::new(admit::construct(recipe, self.generation, note.clone())?);
+            Ok(Shadow { info: recipe.info(), pipeline })
         };
         let shadows = self.recipe.shadows.iter().map(shadow).collect::<Result<Vec<_>, AdmitError>>()?;
         if shadows.is_empty() {
@@ -150,8 +128,8 @@ impl Construction {
 
     /// Takes over what the predecessor has learnt, after the last round that it answers.
     fn hand_over(&self, name: &str, pipeline: &Pipeline, note: impl Fn(String)) -> Option<Handed> {
-        let from = &self.predecessor;
-        if from.info.policy != *name || from.is_suspended() {
+        let from = self.predecessor.upgrade()?;
+        if from.info.policy() != name || from.is_suspended() {
             return None;
         }
         let mut handed = match from.lane.hand_over(HAND_OVER_LIMIT) {
@@ -173,17 +151,10 @@ impl Construction {
         Some(handed)
     }
 
-    fn info(&self, policy: String) -> ActiveInfo {
-        let (version, library, sha256) = about_origin(&self.recipe.policy.1, &policy);
+    fn info(&self) -> ActiveInfo {
         ActiveInfo {
-            filters: self.recipe.filters.iter().map(|(wanted, loaded)| part_info("filter", wanted, loaded)).collect(),
-            scores: scores_info(&self.recipe),
-            shadows: self.recipe.shadows.iter().map(shadow_info).collect(),
-            policy,
-            version,
-            generation: self.recipe.generation,
-            library,
-            sha256,
+            composition: self.recipe.info(),
+            generation: self.generation,
             lane: self.lane,
             deadline: self.deadline,
             guard: self.guard,
@@ -192,40 +163,6 @@ impl Construction {
             cause: self.cause,
             active_file_sha256: self.active_file_sha256.clone(),
             active_json: Arc::clone(&self.active_json),
-            activation: self.recipe.activation(self.fallback),
         }
     }
-}
-
-fn part_info(kind: &'static str, wanted: &Wanted, loaded: &Loaded) -> PartInfo {
-    let (version, library, sha256) = about(loaded, &wanted.name);
-    PartInfo { kind, name: wanted.name.clone(), version, library, sha256 }
-}
-
-fn scores_info(recipe: &Recipe) -> Vec<(PartInfo, u32)> {
-    recipe.scores.iter().map(|(wanted, weight, loaded)| (part_info("score", wanted, loaded), *weight)).collect()
-}
-
-fn shadow_info(recipe: &Recipe) -> ShadowInfo {
-    let (wanted, origin) = &recipe.policy;
-    let (version, library, sha256) = about_origin(origin, &wanted.name);
-    ShadowInfo {
-        policy: PartInfo { kind: "shadow", name: wanted.name.clone(), version, library, sha256 },
-        config: wanted.config.clone(),
-        scores: scores_info(recipe),
-    }
-}
-
-fn about_origin(origin: &Origin, name: &str) -> (String, String, String) {
-    match origin {
-        Origin::BuiltIn(_) | Origin::Composite => {
-            (env!("CARGO_PKG_VERSION").to_owned(), "(built-in)".to_owned(), String::new())
-        }
-        Origin::Library(loaded) => about(loaded, name),
-    }
-}
-
-fn about(loaded: &Loaded, name: &str) -> (String, String, String) {
-    let version = loaded.export(name).map(|e| e.version.clone()).unwrap_or_default();
-    (version, loaded.file_name().to_owned(), loaded.digest().to_string())
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use policy_plugin_api::abi::manifest::ManifestInfo;
 
 use crate::artifact::load::Loaded;
-use crate::artifact::vet::{Digest, OTHER_API};
+use crate::artifact::vet::OTHER_API;
+use crate::core::composition::Kind;
+use crate::core::digest::Digest;
 use crate::state::receipt::{ClearRequest, Listed, Quarantined, Rebuild};
 
 /// What became of the bytes that a file has now.
@@ -204,15 +206,15 @@ impl Registry {
     }
 
     /// The library that gives a name: the newest by arrival that is in service.
-    pub(crate) fn resolve(&self, kind: &str, name: &str) -> Result<Arc<Loaded>, Unresolved> {
+    pub(crate) fn resolve(&self, kind: Kind, name: &str) -> Result<Arc<Loaded>, Unresolved> {
         let in_service = |d: &Digest| !self.quarantined.contains_key(&d.to_string());
-        match self.provider(kind, name, in_service) {
+        match self.provider(kind.as_str(), name, in_service) {
             // What is on its way may be meant.
             Some((file, _)) if self.is_pending(file) => return Err(Unresolved::Pending),
             Some((_, library)) => return Ok(Arc::clone(&library.loaded)),
             None => {}
         }
-        match self.provider(kind, name, |_| true) {
+        match self.provider(kind.as_str(), name, |_| true) {
             None => Err(Unresolved::Unknown),
             Some((file, _)) if self.is_pending(file) => Err(Unresolved::Pending),
             Some((file, library)) => {
@@ -223,10 +225,12 @@ impl Registry {
     }
 
     /// Every name of a kind that resolves, for messages.
-    pub(crate) fn names(&self, kind: &str) -> Vec<String> {
+    pub(crate) fn names(&self, kind: Kind) -> Vec<String> {
         let exports = self.libraries.values().flat_map(|l| l.loaded.exports());
-        let mut names: Vec<String> =
-            exports.filter(|e| e.kind == kind && self.resolve(kind, &e.name).is_ok()).map(|e| e.name.clone()).collect();
+        let mut names: Vec<String> = exports
+            .filter(|e| e.kind == kind.as_str() && self.resolve(kind, &e.name).is_ok())
+            .map(|e| e.name.clone())
+            .collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -266,9 +270,9 @@ impl Registry {
     }
 
     /// Puts whatever gives a name back in service: an operator named it again. Returns whether that changed anything.
-    pub(crate) fn reinstate(&mut self, kind: &str, name: &str) -> bool {
+    pub(crate) fn reinstate(&mut self, kind: Kind, name: &str) -> bool {
         let Err(Unresolved::Quarantined(..)) = self.resolve(kind, name) else { return false };
-        let sha256 = self.provider(kind, name, |_| true).map(|(_, l)| l.loaded.digest().to_string());
+        let sha256 = self.provider(kind.as_str(), name, |_| true).map(|(_, l)| l.loaded.digest().to_string());
         sha256.is_some_and(|s| self.quarantined.remove(&s).is_some())
     }
 

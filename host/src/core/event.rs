@@ -1,11 +1,17 @@
 //! What the host tells: one enum for listeners, logs and histories. A bad plugin is data here, not an exception.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::artifact::vet::Digest;
+use crate::core::digest::Digest;
 use crate::core::text::shown;
+
+/// Milliseconds since the Unix epoch.
+#[must_use]
+pub fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// Why a swap happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use policy_plugin_api::score::MAX_SCORE;
 use policy_wire::contract::Violation;
 
+use crate::core::composition::Kind;
 use crate::core::limits::{GUARD_MISSES, GUARD_RESTARTS, GUARD_WINDOW};
 use crate::core::text::chain;
 use crate::foreign::PolicyFault;
@@ -97,7 +98,7 @@ pub(crate) struct Fault {
     /// The stable code.
     pub(crate) code: &'static str,
     /// The filter or score at fault (kind, name), or `None` for the policy.
-    pub(crate) part: Option<(&'static str, String)>,
+    pub(crate) part: Option<(Kind, String)>,
     /// What happened.
     pub(crate) message: String,
     /// Whether the generation stays in service: a declined round, or a missed deadline within what the guard allows.
@@ -122,7 +123,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "filter-bad-limits",
             _ => "filter-error",
         };
-        Self::of_part("filter", name, code, chain(fault))
+        Self::of_part(Kind::Filter, name, code, chain(fault))
     }
 
     pub(crate) fn of_score(name: &str, fault: &PolicyFault) -> Self {
@@ -131,7 +132,7 @@ impl Fault {
             PolicyFault::Protocol(_) => "broken-protocol",
             _ => "score-error",
         };
-        Self::of_part("score", name, code, chain(fault))
+        Self::of_part(Kind::Score, name, code, chain(fault))
     }
 
     pub(crate) fn bad_limits(what: &str) -> Self {
@@ -140,7 +141,7 @@ impl Fault {
 
     pub(crate) fn score_out_of_range(name: &str, value: f32) -> Self {
         let message = format!("a score of {value}; scores are between 0 and {MAX_SCORE}");
-        Self::of_part("score", name, "score-out-of-range", message)
+        Self::of_part(Kind::Score, name, "score-out-of-range", message)
     }
 
     pub(crate) fn of_violation(violation: &Violation) -> Self {
@@ -179,7 +180,7 @@ impl Fault {
         Self { code, part: None, message, forgiven: false }
     }
 
-    fn of_part(kind: &'static str, name: &str, code: &'static str, message: String) -> Self {
+    fn of_part(kind: Kind, name: &str, code: &'static str, message: String) -> Self {
         Self { code, part: Some((kind, name.to_owned())), message, forgiven: false }
     }
 

@@ -13,6 +13,9 @@ pub const MAX_LIBRARIES: usize = 256;
 /// activations of loaded policies in the `thread` lane are refused with `too-many-stuck-threads`, and an instance whose
 /// thread is written off gets no successor: its generation is taken out of service.
 pub const MAX_STUCK_THREADS: usize = 16;
+/// Threads that may run foreign code, at one time, over all hosts of the process. Reached: what needs another is refused with
+/// `no-thread`.
+pub const MAX_THREADS: usize = 1_024;
 /// Files looked at in one plugin directory. Further ones are ignored, with a warning.
 pub const MAX_PLUGIN_FILES: usize = 1_024;
 /// Filters in one `active.json`.
@@ -53,7 +56,7 @@ pub const RECORD_IDLE: Duration = Duration::from_millis(250);
 pub const MAX_DUMPS: usize = 16;
 /// Bytes of all these dumps together. More: the oldest are removed; a larger one is not written.
 pub const MAX_DUMPS_BYTES: u64 = 64 * 1024 * 1024;
-/// Messages waiting for the control task. Full: outcomes of rounds are dropped and counted.
+/// Messages waiting for the control task. Full: whoever sends one waits; rounds send none.
 pub const INBOX_MESSAGES: usize = 1_024;
 /// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.
 pub const EVENTS_KEPT: usize = 4_096;

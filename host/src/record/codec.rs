@@ -5,18 +5,16 @@
 //! to the next, which are nearly all alike.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use policy_wire::BoundTask;
-use policy_wire::assemble::{Roster, Round, StageTasks};
+use policy_wire::assemble::{Roster, StageTasks};
 use policy_wire::block::Block;
 
 use super::keep::Kept;
 use super::{RecordedGeneration, RecordedPart};
-use crate::core::guard::Fault;
-use crate::foreign::Proposal;
-use crate::serving::lane::Decided;
-use crate::serving::slot::{Active, ActiveInfo};
+use crate::core::composition::Kind;
+use crate::core::info::PartInfo;
+use crate::core::taken::{GenerationOf, Taken};
 
 /// Kinds of entries. Numbers are part of the format.
 pub(super) mod kind {
@@ -43,65 +41,25 @@ pub(super) mod flag {
     pub(in crate::record) const FAULT: u8 = 16;
 }
 
-/// A generation, with what it had done before.
-#[derive(Debug)]
-pub(crate) struct GenerationOf {
-    pub(crate) info: Arc<ActiveInfo>,
-    pub(crate) rounds_before: u64,
-}
-
-impl GenerationOf {
-    pub(crate) fn new(active: &Active, answered_this: bool) -> Self {
-        let rounds = active.rounds.load(std::sync::atomic::Ordering::Relaxed);
-        Self { info: Arc::clone(&active.info), rounds_before: rounds.saturating_sub(u64::from(answered_this)) }
-    }
-
-    fn record(&self) -> RecordedGeneration {
-        let info = &self.info;
-        let part = |p: &crate::serving::slot::PartInfo| RecordedPart {
-            kind: p.kind.to_owned(),
-            policy: p.name.clone(),
-            version: p.version.clone(),
-            sha256: p.sha256.clone(),
-        };
-        RecordedGeneration {
-            generation: info.generation,
-            policy: info.policy.clone(),
-            version: info.version.clone(),
-            library: info.library.clone(),
-            sha256: info.sha256.clone(),
-            activation: serde_json::from_str(&info.activation).unwrap_or_default(),
-            parts: info.parts().map(part).collect(),
-            deadline_ms: u64::try_from(info.deadline.as_millis()).unwrap_or(u64::MAX),
-            cause: info.cause.as_str().to_owned(),
-            rounds_before: self.rounds_before,
-        }
-    }
-}
-
-/// A round as `bind` hands it over: references only.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) round: Arc<Round>,
-    pub(crate) generation: GenerationOf,
-    pub(crate) observations: Option<Arc<Block>>,
-    /// As in [`Ran`](crate::serving::lane::Ran).
-    pub(crate) limits: Decided,
-    /// What was bound.
-    pub(crate) rows: Option<Arc<Proposal>>,
-    /// The policy's own answer, where it broke the contract.
-    pub(crate) rejected: Option<Arc<Proposal>>,
-    pub(crate) fault: Option<Fault>,
-    pub(crate) took_us: u64,
-}
-
-impl Taken {
-    /// What it keeps in memory, about, while it waits.
-    pub(super) fn bytes(&self) -> usize {
-        let block = |b: Option<&Block>| b.map_or(0, |b| 8 * b.words().len());
-        let rows = |p: &Option<Arc<Proposal>>| p.as_ref().map_or(0, |p| size_of_val(p.rows()));
-        let blocks = block(self.observations.as_deref()) + block(self.limits.block());
-        8 * self.round.body().words().len() + blocks + rows(&self.rows) + rows(&self.rejected)
+fn record(of: &GenerationOf) -> RecordedGeneration {
+    let info = &of.info;
+    let part = |(kind, part): (Kind, &PartInfo)| RecordedPart {
+        kind: kind.as_str().to_owned(),
+        policy: part.name.clone(),
+        version: part.version.clone(),
+        sha256: part.sha256.clone(),
+    };
+    RecordedGeneration {
+        generation: info.generation,
+        policy: info.policy().to_owned(),
+        version: info.version().to_owned(),
+        library: info.library().to_owned(),
+        sha256: info.sha256().to_owned(),
+        activation: info.activation(),
+        parts: info.composition.parts().map(part).collect(),
+        deadline_ms: u64::try_from(info.deadline.as_millis()).unwrap_or(u64::MAX),
+        cause: info.cause.as_str().to_owned(),
+        rounds_before: of.rounds_before,
     }
 }
 
@@ -161,7 +119,7 @@ impl Encoder {
             stages.push(stage);
         }
         if self.generations.insert(taken.generation.info.generation) {
-            let text = serde_json::to_vec(&taken.generation.record()).unwrap_or_default();
+            let text = serde_json::to_vec(&record(&taken.generation)).unwrap_or_default();
             self.entry(kind::GENERATION, |out| out.extend(text));
         }
         let base = std::mem::take(&mut self.base);
@@ -218,7 +176,7 @@ fn put_round(out: &mut Vec<u8>, taken: &Taken, roster: u64, stages: &[u64], base
     }
     if let Some(fault) = &taken.fault {
         put_text(out, fault.code);
-        let (kind, name) = fault.part.as_ref().map_or(("", ""), |(kind, name)| (*kind, name.as_str()));
+        let (kind, name) = fault.part.as_ref().map_or(("", ""), |(kind, name)| (kind.as_str(), name.as_str()));
         [kind, name, fault.message.as_str()].iter().for_each(|text| put_text(out, text));
     }
 }

@@ -5,19 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::codec::{Encoder, Totals};
-use super::{Header, Taken, frame};
+use super::{Header, frame};
 use crate::artifact::vet::{create_private, own_directory};
+use crate::core::event::unix_ms;
 use crate::core::limits::{MAX_DUMPS, MAX_DUMPS_BYTES};
-use crate::state::receipt::{DumpReceipt, unix_ms, write_atomically};
+use crate::core::taken::Dump;
+use crate::state::directory::{DUMPS, write_atomically};
+use crate::state::receipt::DumpReceipt;
 
-/// Where dumps lie in the state directory.
-pub(crate) const DIRECTORY: &str = "dumps";
 /// What their names end in.
 const SUFFIX: &str = ".rec";
-
-/// A round that the guard did not let pass.
-#[derive(Debug)]
-pub(crate) struct Dump(pub(crate) Box<Taken>);
 
 /// Writes a dump, and removes the oldest ones where there would be too many.
 pub(crate) fn write(state_dir: &Path, dump: &Dump) -> io::Result<DumpReceipt> {
@@ -34,20 +31,20 @@ pub(crate) fn write(state_dir: &Path, dump: &Dump) -> io::Result<DumpReceipt> {
     if bytes.len() as u64 > MAX_DUMPS_BYTES {
         return Err(io::Error::other(format!("the round takes {} bytes, the limit is {MAX_DUMPS_BYTES}", bytes.len())));
     }
-    let directory = state_dir.join(DIRECTORY);
+    let directory = state_dir.join(DUMPS);
     create_private(state_dir)?;
     own_directory(&directory)?;
     make_room(&directory, bytes.len() as u64)?;
     let now = unix_ms(std::time::SystemTime::now());
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let policy: String = info.policy.chars().take(64).map(plain).collect();
+    let policy: String = info.policy().chars().take(64).map(plain).collect();
     let path = directory.join(format!("{now:013}-{policy}-{}-{code}{SUFFIX}", info.generation));
     write_atomically(&path, &bytes)?;
     Ok(DumpReceipt {
         file: path.display().to_string(),
-        policy: info.policy.clone(),
+        policy: info.policy().to_owned(),
         generation: info.generation,
-        sha256: info.sha256.clone(),
+        sha256: info.sha256().to_owned(),
         code: code.to_owned(),
         at_unix_ms: now,
         bytes: bytes.len() as u64,

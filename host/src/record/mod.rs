@@ -22,6 +22,7 @@
 
 mod codec;
 mod dump;
+mod entry;
 mod error;
 mod frame;
 mod keep;
@@ -31,14 +32,13 @@ mod writer;
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use entry::{Entry, RecordedFault, RecordedRound};
 pub use error::RecordingError;
-pub use read::{Ending, Entry, Reader, RecordedFault, RecordedRound, is_recording};
+pub use read::{Ending, Reader, is_recording};
 
-pub(crate) use codec::{GenerationOf, Taken};
-pub(crate) use dump::{DIRECTORY as DUMPS, Dump, write as write_dump};
+pub(crate) use dump::write as write_dump;
 pub(crate) use writer::Recorder;
 
 use crate::core::limits::RECORDING_BYTES;
@@ -92,7 +92,7 @@ impl Header {
             host_version: env!("CARGO_PKG_VERSION").to_owned(),
             api_major: policy_plugin_api::abi::API_MAJOR,
             api_minor: policy_plugin_api::abi::API_MINOR,
-            started_unix_ms: crate::state::receipt::unix_ms(std::time::SystemTime::now()),
+            started_unix_ms: crate::core::event::unix_ms(std::time::SystemTime::now()),
             about,
         }
     }
@@ -136,26 +136,4 @@ pub struct RecordedPart {
     pub version: String,
     /// The SHA-256 of its library.
     pub sha256: String,
-}
-
-/// How a recording is getting on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct RecordingReceipt {
-    /// The file.
-    pub file: String,
-    /// Rounds written.
-    pub rounds: u64,
-    /// Rounds that found no room in the queue.
-    pub rounds_missed: u64,
-    /// Rounds that came too late: recording had stopped, or stopped before it came to them.
-    pub rounds_after_stop: u64,
-    /// Bytes written.
-    pub bytes: u64,
-    /// How large it may become.
-    pub limit_bytes: u64,
-    /// Why recording stopped: `limit`, `unwritable`, `closed`; empty while it goes on.
-    pub stopped: String,
-    /// Why it cannot be written; empty otherwise.
-    pub message: String,
 }

@@ -3,70 +3,20 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use policy_plugin_api::abi::API_MAJOR;
-use policy_wire::BoundTask;
-use policy_wire::assemble::Round;
-use policy_wire::block::Block;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::entry::Entry;
 use super::frame::{Found, read_up_to, u32_at, unpack};
 use super::restore::{Bytes, Restored, Restorer};
-use super::{Header, MAGIC, RecordedGeneration, RecordingError, VERSION};
+use super::{Header, MAGIC, RecordingError, VERSION};
 use crate::core::limits::MAX_RECORDING_HEADER_BYTES;
 use crate::core::text::chain;
 
 /// The first major version of the API whose rounds have the blocks of today. API 2 changed how a round crosses, not what
 /// stands in it.
 const OLDEST_API_MAJOR: u32 = 1;
-
-/// One thing that was recorded.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// A generation, before the first round that it answered.
-    Generation(Arc<RecordedGeneration>),
-    /// A round.
-    Round(Box<RecordedRound>),
-    /// What happened after the last round: no policy has seen it.
-    Observed(Block),
-    /// So many rounds are missing here: recording could not keep up.
-    Missed(u64),
-}
-
-/// One round as it was asked and answered.
-#[derive(Clone, Debug)]
-pub struct RecordedRound {
-    /// The round: everything that the policy saw.
-    pub round: Arc<Round>,
-    /// Who was asked.
-    pub generation: Arc<RecordedGeneration>,
-    /// What was delivered to it before.
-    pub observations: Option<Block>,
-    /// The limits that its filters set; `None` for none.
-    pub limits: Option<Block>,
-    /// The filters came to no decision: nothing was bound.
-    pub undecided: bool,
-    /// What was bound: by the fallback, where there is a fault.
-    pub rows: Vec<BoundTask>,
-    /// The policy's own answer, where it broke the contract.
-    pub rejected: Option<Vec<BoundTask>>,
-    /// Why the policy's answer does not count.
-    pub fault: Option<RecordedFault>,
-    /// What the policy and the filters took, in microseconds of wall time.
-    pub took_us: u64,
-}
-
-/// Why the answer of a policy did not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedFault {
-    /// The stable code.
-    pub code: String,
-    /// Kind and name of the filter or score at fault; empty for the policy.
-    pub part: (String, String),
-    /// What happened.
-    pub message: String,
-}
 
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

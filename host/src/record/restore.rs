@@ -8,9 +8,9 @@ use policy_wire::block::{Block, BlockKind, BlockView};
 use policy_wire::limits::LimitsView;
 use policy_wire::{BoundTask, ExecutorId, TaskId};
 
+use super::RecordedGeneration;
 use super::codec::{Totals, flag, kind};
-use super::read::{RecordedFault, RecordedRound};
-use super::{Entry, RecordedGeneration};
+use super::entry::{Entry, RecordedFault, RecordedRound};
 use crate::core::limits::MAX_FRAME_BYTES;
 use crate::core::text::chain;
 

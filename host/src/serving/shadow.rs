@@ -11,42 +11,52 @@ use policy_wire::BoundTask;
 use policy_wire::assemble::Round;
 use policy_wire::block::{Block, BlockRef};
 
+use crate::core::composition::Composition;
+use crate::core::decided::Decided;
+use crate::core::guard::Fault;
+use crate::core::info::PartInfo;
 use crate::core::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
-use crate::core::threads;
+use crate::core::threads::{self, Priority};
 use crate::foreign::Proposal;
-use crate::serving::lane::{Decided, LimitsCell, Pipeline};
+use crate::serving::lane::{LimitsCell, Pipeline};
 use crate::serving::placement::input_bytes;
-use crate::serving::slot::ShadowInfo;
 use crate::serving::validate;
-use crate::state::receipt::ShadowReceipt;
 
 /// A candidate with what it has shown so far.
 pub(crate) struct Shadow {
-    pub(crate) info: ShadowInfo,
+    pub(crate) info: Composition<PartInfo>,
     pub(crate) pipeline: Arc<Pipeline>,
 }
 
-/// What a shadow has shown. Pairs are of the shadow and of the active policy, in the rounds that it answered.
-#[derive(Debug)]
-struct Shown {
-    info: ShadowInfo,
-    rounds: u64,
-    declined: u64,
-    tasks: [u64; 2],
+/// What a shadow has shown so far. Pairs are of the shadow and of the active policy, in the rounds that it answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) info: Composition<PartInfo>,
+    pub(crate) rounds: u64,
+    pub(crate) declined: u64,
+    pub(crate) tasks: [u64; 2],
     /// Tasks that both bound to the same executor.
-    same: u64,
+    pub(crate) same: u64,
     /// Input bytes of bound tasks, and those of them that lay on the executor.
-    bytes: [u64; 2],
-    local_bytes: [u64; 2],
+    pub(crate) bytes: [u64; 2],
+    pub(crate) local_bytes: [u64; 2],
     /// Why it is asked no more: code and message.
-    failed: Option<(&'static str, String)>,
+    pub(crate) failed: Option<(&'static str, String)>,
+    /// Time of a round, median and 99th percentile.
+    pub(crate) latency_us: [u64; 2],
+}
+
+/// What a shadow has shown, with every latency.
+#[derive(Debug)]
+struct Showing {
+    shown: Shown,
     latency_us: Histogram<u64>,
 }
 
-impl Shown {
-    fn new(info: ShadowInfo) -> Self {
+impl Showing {
+    fn new(info: Composition<PartInfo>) -> Self {
         let latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds that a histogram takes");
-        Self {
+        let shown = Shown {
             info,
             rounds: 0,
             declined: 0,
@@ -55,35 +65,13 @@ impl Shown {
             bytes: [0; 2],
             local_bytes: [0; 2],
             failed: None,
-            latency_us,
-        }
+            latency_us: [0; 2],
+        };
+        Self { shown, latency_us }
     }
 
-    fn receipt(&self) -> ShadowReceipt {
-        let share = |part: u64, all: u64| if all == 0 { 0.0 } else { part as f64 / all as f64 };
-        let [tasks, tasks_of_active] = self.tasks;
-        let most = tasks.max(tasks_of_active);
-        let (failed, message) = self.failed.clone().unwrap_or_default();
-        let ShadowInfo { policy, config, scores } = &self.info;
-        ShadowReceipt {
-            policy: policy.name.clone(),
-            version: policy.version.clone(),
-            sha256: policy.sha256.clone(),
-            library: policy.library.clone(),
-            config: serde_json::from_str(config).unwrap_or_default(),
-            scores: scores.iter().map(|(score, weight)| score.receipt(*weight)).collect(),
-            rounds: self.rounds,
-            declined: self.declined,
-            tasks,
-            tasks_of_active,
-            agreement: if most == 0 { 1.0 } else { share(self.same, most) },
-            local_bytes_share: share(self.local_bytes[0], self.bytes[0]),
-            local_bytes_share_of_active: share(self.local_bytes[1], self.bytes[1]),
-            latency_us_p50: self.latency_us.value_at_quantile(0.5),
-            latency_us_p99: self.latency_us.value_at_quantile(0.99),
-            failed: failed.to_owned(),
-            message,
-        }
+    fn shown(&self) -> Shown {
+        Shown { latency_us: [0.5, 0.99].map(|q| self.latency_us.value_at_quantile(q)), ..self.shown.clone() }
     }
 }
 
@@ -105,7 +93,7 @@ struct Common {
     busy: AtomicBool,
     /// Rounds that the shadows did not see.
     skipped_rounds: AtomicU64,
-    shown: Mutex<Vec<Shown>>,
+    shown: Mutex<Vec<Showing>>,
     /// Who is being asked, and since when.
     asked: Mutex<Option<(usize, Instant)>>,
 }
@@ -125,7 +113,7 @@ impl Common {
 impl Shadows {
     pub(crate) fn start(shadows: Vec<Shadow>) -> std::io::Result<Self> {
         let (messages, inbox) = mpsc::sync_channel(SHADOW_MESSAGES);
-        let shown = shadows.iter().map(|shadow| Shown::new(shadow.info.clone())).collect();
+        let shown = shadows.iter().map(|shadow| Showing::new(shadow.info.clone())).collect();
         let shared = Arc::new(Common {
             busy: AtomicBool::new(false),
             skipped_rounds: AtomicU64::new(0),
@@ -133,7 +121,7 @@ impl Shadows {
             asked: Mutex::default(),
         });
         let common = Arc::clone(&shared);
-        threads::spawn_bulk("policy-shadow", move || follow(&shadows, &inbox, &common))?;
+        threads::spawn("policy-shadow", Priority::Low, move |_| follow(&shadows, &inbox, &common))?;
         Ok(Self { messages, shared })
     }
 
@@ -155,27 +143,27 @@ impl Shadows {
     }
 
     /// What the shadows have shown, and how many rounds they let pass.
-    pub(crate) fn receipts(&self) -> (Vec<ShadowReceipt>, u64) {
+    pub(crate) fn shown(&self) -> (Vec<Shown>, u64) {
         let mut shown = self.shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = self.shared.stuck()
-            && shown[at].failed.is_none()
+            && shown[at].shown.failed.is_none()
         {
             let seconds = SHADOW_PATIENCE.as_secs();
             let message =
                 format!("no answer after {seconds} s; this and every other shadow beside it is asked no more");
             tracing::warn!(
-                policy = shown[at].info.policy.name,
+                policy = shown[at].shown.info.policy.name,
                 code = "deadline-exceeded",
                 "a shadow failed: {message}"
             );
-            shown[at].failed = Some(("deadline-exceeded", message));
+            shown[at].shown.failed = Some(("deadline-exceeded", message));
         }
-        (shown.iter().map(Shown::receipt).collect(), self.shared.skipped_rounds.load(Ordering::Relaxed))
+        (shown.iter().map(Showing::shown).collect(), self.shared.skipped_rounds.load(Ordering::Relaxed))
     }
 }
 
 fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) {
-    let update = |at: usize, change: &dyn Fn(&mut Shown)| {
+    let update = |at: usize, change: &dyn Fn(&mut Showing)| {
         change(&mut common.shown.lock().unwrap_or_else(PoisonError::into_inner)[at]);
     };
     let mut failed = vec![false; shadows.len()];
@@ -196,7 +184,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
                             None
                         }
                         Err(fault) if !fault.ejects() => {
-                            update(at, &|shown| shown.declined += 1);
+                            update(at, &|shown| shown.shown.declined += 1);
                             None
                         }
                         Err(fault) => Some(fault),
@@ -212,7 +200,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
                     "a shadow failed: {}",
                     fault.message
                 );
-                update(at, &|shown| shown.failed = Some((fault.code, fault.message.clone())));
+                update(at, &|shown| shown.shown.failed = Some((fault.code, fault.message.clone())));
             }
         }
         if matches!(message, Message::Round { .. }) {
@@ -225,7 +213,7 @@ fn follow(shadows: &[Shadow], inbox: &mpsc::Receiver<Message>, common: &Common) 
 }
 
 /// Asks under what the filters decided for the round, and judges the answer by the contract.
-fn ask(pipeline: &Pipeline, round: &Round, decided: &Decided) -> Result<Proposal, crate::core::guard::Fault> {
+fn ask(pipeline: &Pipeline, round: &Round, decided: &Decided) -> Result<Proposal, Fault> {
     let answer = pollster::block_on(pipeline.rehearse(round, decided, &LimitsCell::new()))?;
     validate::check(round, decided, answer.rows())?;
     Ok(answer)
@@ -239,14 +227,15 @@ struct Compared {
     local_bytes: [u64; 2],
 }
 
-impl Shown {
+impl Showing {
     fn add(&mut self, compared: &Compared, took_us: u64) {
-        self.rounds += 1;
-        self.same += compared.same;
+        let shown = &mut self.shown;
+        shown.rounds += 1;
+        shown.same += compared.same;
         for who in 0..2 {
-            self.tasks[who] += compared.tasks[who];
-            self.bytes[who] += compared.bytes[who];
-            self.local_bytes[who] += compared.local_bytes[who];
+            shown.tasks[who] += compared.tasks[who];
+            shown.bytes[who] += compared.bytes[who];
+            shown.local_bytes[who] += compared.local_bytes[who];
         }
         self.latency_us.saturating_record(took_us.max(1));
     }
@@ -279,24 +268,20 @@ fn compare(round: &Round, shadow: &[BoundTask], active: &[BoundTask]) -> Compare
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serving::slot::PartInfo;
 
     #[test]
     fn a_shadow_that_does_not_answer_is_told() {
-        let part = |name: &str| {
-            let (version, library, sha256) = Default::default();
-            let policy = PartInfo { kind: "shadow", name: name.into(), version, library, sha256 };
-            ShadowInfo { policy, config: String::new(), scores: Vec::new() }
-        };
+        let part = |name: &str| Composition::of(PartInfo { name: name.into(), ..PartInfo::default() });
         let shared = Arc::new(Common {
             busy: AtomicBool::new(true),
             skipped_rounds: AtomicU64::new(0),
-            shown: Mutex::new(vec![Shown::new(part("quick")), Shown::new(part("stuck"))]),
+            shown: Mutex::new(vec![Showing::new(part("quick")), Showing::new(part("stuck"))]),
             asked: Mutex::default(),
         });
         let (messages, _inbox) = mpsc::sync_channel(1);
         let shadows = Shadows { messages, shared: Arc::clone(&shared) };
-        let failed = || shadows.receipts().0.into_iter().map(|r| r.failed).collect::<Vec<_>>();
+        let failed =
+            || shadows.shown().0.into_iter().map(|s| s.failed.map_or("", |(code, _)| code)).collect::<Vec<_>>();
         shared.set_asked(Some(1));
         assert_eq!(failed(), ["", ""], "it has only just been asked");
         let long_ago = Instant::now().checked_sub(SHADOW_PATIENCE * 2).expect("a clock that has run for a while");

@@ -1,124 +1,21 @@
 //! The slot: which generation answers. Rounds read it with one atomic load; only the control task writes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use policy_plugin_api::DistributionPolicy;
 
-use crate::control::activation::LaneKind;
-use crate::control::admit::Recipe;
-use crate::core::event::Cause;
-use crate::core::guard::Guard;
-use crate::serving::built_in::BuiltIn;
+use crate::core::counters::Counter;
+use crate::core::guard::Fault;
+use crate::core::info::ActiveInfo;
+use crate::core::taken::{Dump, GenerationOf};
+use crate::core::wake::Wake;
 use crate::serving::lane::Lane;
 use crate::serving::shadow::Shadows;
-use crate::state::receipt::PartReceipt;
 
-/// What a generation is: the truth that receipts and plans tell.
-#[derive(Clone, Debug)]
-pub struct ActiveInfo {
-    /// The policy's name.
-    pub policy: String,
-    /// Its version.
-    pub version: String,
-    /// Its generation: one number for every instance the host makes, ascending.
-    pub generation: u64,
-    /// The file name of its library; `(built-in)` or `(embedder)` where it has none.
-    pub library: String,
-    /// The SHA-256 of its library; empty where it has none.
-    pub sha256: String,
-    /// Where it runs.
-    pub lane: LaneKind,
-    /// The deadline of a round.
-    pub deadline: Duration,
-    /// What takes it out of service.
-    pub guard: Guard,
-    /// The filters before it.
-    pub filters: Vec<PartInfo>,
-    /// The scores that `composite` asks, with their weights.
-    pub scores: Vec<(PartInfo, u32)>,
-    /// The candidates that see its rounds without effect.
-    pub shadows: Vec<ShadowInfo>,
-    /// Binds a round when it cannot.
-    pub fallback: BuiltIn,
-    /// When it was activated.
-    pub since: SystemTime,
-    /// Why.
-    pub cause: Cause,
-    /// SHA-256 of the `active.json` that asked for it; empty when none did.
-    pub active_file_sha256: String,
-    /// The text that asked for it: an `active.json`, or what an embedder switched to. Empty for what the host started
-    /// with.
-    pub active_json: Arc<str>,
-    /// The `active.json` that makes it again: policy, config, filters, scores, fallback.
-    pub activation: String,
-}
-
-impl ActiveInfo {
-    /// Whether both are of the same libraries and configs; their shadows may differ.
-    fn is_made_like(&self, other: &Self) -> bool {
-        self.sha256 == other.sha256 && self.activation == other.activation && self.parts().eq(other.parts())
-    }
-
-    /// Its filters and scores.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &PartInfo> {
-        self.filters.iter().chain(self.scores.iter().map(|(part, _)| part))
-    }
-
-    /// Its filters and scores, and its shadows with theirs.
-    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &PartInfo> {
-        self.parts().chain(self.shadows.iter().flat_map(ShadowInfo::parts))
-    }
-}
-
-/// A candidate beside a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShadowInfo {
-    /// The candidate.
-    pub policy: PartInfo,
-    /// Its config as JSON text; empty for none.
-    pub config: String,
-    /// The scores that a candidate `composite` asks, with their weights.
-    pub scores: Vec<(PartInfo, u32)>,
-}
-
-impl ShadowInfo {
-    fn parts(&self) -> impl Iterator<Item = &PartInfo> {
-        std::iter::once(&self.policy).chain(self.scores.iter().map(|(part, _)| part))
-    }
-}
-
-/// A filter, score or shadow beside a policy, as a library gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartInfo {
-    /// `filter`, `score` or `shadow`.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The file name of its library.
-    pub library: String,
-    /// The SHA-256 of its library.
-    pub sha256: String,
-}
-
-impl PartInfo {
-    pub(crate) fn receipt(&self, weight: u32) -> PartReceipt {
-        PartReceipt {
-            policy: self.name.clone(),
-            weight,
-            version: self.version.clone(),
-            sha256: self.sha256.clone(),
-            library: self.library.clone(),
-        }
-    }
-}
-
-/// A generation in service. Dropping the last reference runs plugin code: the registry keeps one until it can be
-/// dropped on a thread that may be thrown away.
+/// A generation in service.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) info: Arc<ActiveInfo>,
@@ -129,22 +26,106 @@ pub(crate) struct Active {
     /// The event that caused the swap.
     pub(crate) caused_at: Instant,
     /// Rounds answered with a legal answer.
-    pub(crate) rounds: AtomicU64,
+    pub(crate) rounds: Counter,
     /// When the first of them was. The control task looks here: waking it would cost that round more than the round.
     pub(crate) first_answer: OnceLock<Instant>,
     /// Set on what the host starts with, while filters that `active.json` asks for are not in force: nothing is bound.
     pub(crate) closed: AtomicBool,
-    /// Set by the first fault that ejects: from then on the standby answers, before the control task has even heard.
-    pub(crate) suspended: AtomicBool,
-    /// Set once the control task has made that official.
-    pub(crate) ejected: AtomicBool,
-    /// What makes its instance again; `None` for what the host started with.
-    pub(crate) recipe: Option<Recipe>,
+    /// The first fault that ejects. From when it is set the standby answers, and the control task makes it official.
+    ejection: OnceLock<Ejection>,
+}
+
+/// Why a generation is out of service.
+#[derive(Debug)]
+pub(crate) struct Ejection {
+    pub(crate) fault: Fault,
+    progress: AtomicU8,
+    /// The round that showed it; taken by the control task.
+    dump: Mutex<Option<Dump>>,
+}
+
+/// The round that showed the fault is still being bound by the fallback.
+const BEGUN: u8 = 0;
+/// The control task may take it up.
+const COMPLETE: u8 = 1;
+/// The control task has made it official.
+const OFFICIAL: u8 = 2;
+
+impl Ejection {
+    /// The control task takes it up; `false` when it is not complete, or taken up already.
+    pub(crate) fn take_up(&self) -> bool {
+        self.progress.compare_exchange(COMPLETE, OFFICIAL, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    pub(crate) fn take_dump(&self) -> Option<Dump> {
+        self.dump.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// An ejection whose round is still being bound. Dropping it lets the control task take it up.
+pub(crate) struct Ejecting<'a> {
+    ejection: &'a Ejection,
+    control: &'a Wake,
+}
+
+impl Ejecting<'_> {
+    /// Keeps the round that showed the fault.
+    pub(crate) fn keep(&self, dump: Dump) {
+        *self.ejection.dump.lock().unwrap_or_else(PoisonError::into_inner) = Some(dump);
+    }
+}
+
+impl Drop for Ejecting<'_> {
+    fn drop(&mut self) {
+        self.ejection.progress.store(COMPLETE, Ordering::Release);
+        self.control.wake();
+    }
 }
 
 impl Active {
+    pub(crate) fn new(info: ActiveInfo, lane: Lane, fallback: Arc<dyn DistributionPolicy>, caused_at: Instant) -> Self {
+        Self {
+            info: Arc::new(info),
+            lane,
+            fallback,
+            shadows: None,
+            caused_at,
+            rounds: Counter::default(),
+            first_answer: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            ejection: OnceLock::new(),
+        }
+    }
+
+    /// Takes it out of service at once. Of several faults the first counts; `None` for the others.
+    pub(crate) fn eject<'a>(&'a self, fault: Fault, control: &'a Wake) -> Option<Ejecting<'a>> {
+        let ejection = Ejection { fault, progress: AtomicU8::new(BEGUN), dump: Mutex::default() };
+        self.ejection.set(ejection).ok()?;
+        self.ejection.get().map(|ejection| Ejecting { ejection, control })
+    }
+
+    /// Why it is out of service; `None` while it is in service.
+    #[inline]
+    pub(crate) fn ejection(&self) -> Option<&Ejection> {
+        self.ejection.get()
+    }
+
+    #[inline]
     pub(crate) fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Acquire)
+        self.ejection.get().is_some()
+    }
+
+    /// It has answered a round well.
+    pub(crate) fn answered(&self) {
+        if self.rounds.add(1) == 0 {
+            let _ = self.first_answer.set(Instant::now());
+        }
+    }
+
+    /// As recordings name it.
+    pub(crate) fn as_recorded(&self, answered_this: bool) -> GenerationOf {
+        let rounds_before = self.rounds.get().saturating_sub(u64::from(answered_this));
+        GenerationOf { info: Arc::clone(&self.info), rounds_before }
     }
 
     /// Whether a round that starts now should be put to it.
@@ -218,35 +199,27 @@ impl Slot {
         Arc::ptr_eq(&self.lineup.load(), lineup)
     }
 
-    /// Puts a new generation in service and returns those that left the line-up. Control task only.
-    pub(crate) fn swap(&self, new: Arc<Active>) -> Vec<Arc<Active>> {
+    /// Puts a new generation in service. Control task only.
+    pub(crate) fn swap(&self, new: Arc<Active>) {
         let old = self.lineup.load_full();
         // The last good one: what serves now, if it ever answered, else what would have stood in for it.
         let serving = old.serving();
-        let proven = serving.rounds.load(Ordering::Relaxed) > 0 || Arc::ptr_eq(serving, &old.initial);
+        let proven = serving.rounds.get() > 0 || Arc::ptr_eq(serving, &old.initial);
         // The same code once more, as when only its shadows are others, stands in for nobody.
         let stands_in = proven && !serving.info.is_made_like(&new.info);
         let standby = if stands_in || old.standby.is_suspended() { serving } else { &old.standby };
-        self.store(&old, new, Arc::clone(standby))
+        self.store(new, Arc::clone(standby), &old);
     }
 
-    /// Formalises what rounds do already once the active generation is suspended. Control task only.
-    pub(crate) fn roll_back(&self) -> (Arc<Active>, Vec<Arc<Active>>) {
+    /// Formalises what rounds do already once the active generation is suspended; returns what answers. Control task only.
+    pub(crate) fn roll_back(&self) -> Arc<Active> {
         let old = self.lineup.load_full();
         let serving = Arc::clone(old.in_service());
-        let left = self.store(&old, Arc::clone(&serving), Arc::clone(&old.initial));
-        (serving, left)
+        self.store(Arc::clone(&serving), Arc::clone(&old.initial), &old);
+        serving
     }
 
-    fn store(&self, old: &Lineup, active: Arc<Active>, standby: Arc<Active>) -> Vec<Arc<Active>> {
-        let kept = [&active, &standby, &old.initial].map(Arc::as_ptr);
-        let mut left: Vec<Arc<Active>> = Vec::new();
-        for a in [&old.active, &old.standby] {
-            if !kept.contains(&Arc::as_ptr(a)) && !left.iter().any(|l| Arc::ptr_eq(l, a)) {
-                left.push(Arc::clone(a));
-            }
-        }
+    fn store(&self, active: Arc<Active>, standby: Arc<Active>, old: &Lineup) {
         self.lineup.store(Arc::new(Lineup { active, standby, initial: Arc::clone(&old.initial) }));
-        left
     }
 }

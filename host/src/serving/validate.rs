@@ -7,10 +7,10 @@ use policy_wire::BoundTask;
 use policy_wire::assemble::Round;
 use policy_wire::contract::Checker;
 
+use crate::core::decided::Decided;
 use crate::core::guard::Fault;
+use crate::core::info::ActiveInfo;
 use crate::foreign::Proposal;
-use crate::serving::lane::Decided;
-use crate::serving::slot::ActiveInfo;
 
 /// A legal answer to a round: what the embedder applies. There is no other way to get bindings out of the host.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Plan {
     #[must_use]
     pub fn policy(&self) -> &str {
         match self.fallback {
-            None => &self.answered_by.policy,
+            None => self.answered_by.policy(),
             Some(_) => self.answered_by.fallback.name(),
         }
     }

@@ -1,52 +1,16 @@
-//! The files in the state directory: what the host promises to have done, for people and scripts to read.
-//!
-//! Every file is replaced atomically (written beside and renamed), so a reader sees the old or the new one, whole.
-
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+//! What the files of the state directory say: what the host promises to have done, for people and scripts to read.
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::artifact::vet::create_private;
-use crate::core::text;
-use crate::record::RecordingReceipt;
-use crate::serving::lane::CallCounts;
-use crate::serving::slot::{Active, Lineup};
-
-/// Where the host keeps its own files, unless told otherwise: under the plugin directory.
-pub const STATE_DIR: &str = ".policy-host";
-/// The receipt's file name.
-pub const RECEIPT_FILE: &str = "receipt.json";
-/// The registry's file name.
-pub const REGISTRY_FILE: &str = "registry.json";
-/// The quarantine list's file name.
-pub const QUARANTINE_FILE: &str = "quarantine.json";
-/// The file name of the last good composition.
-pub const LAST_GOOD_FILE: &str = "last-good.json";
-/// What `policy-host quarantine clear` asks of a running host, which removes the file once it has done so.
-pub const CLEAR_FILE: &str = "quarantine-clear.json";
-/// The file that says what foreign code is being tried; there only while it is.
-pub const TRYING_FILE: &str = "trying.json";
-/// The file name of the JSON Schema of `active.json`.
-pub const SCHEMA_FILE: &str = "active.schema.json";
-/// Whoever holds this file's lock owns the state directory.
-pub const LOCK_FILE: &str = "host.lock";
-
-/// Milliseconds since the Unix epoch.
-#[must_use]
-pub fn unix_ms(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
 
 /// What answers now, what changed last, what is out of service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Receipt {
+    /// The version of this form. It changes when a reader of an older one could take a field wrongly; fields may be added
+    /// without.
+    pub version: u32,
     /// The generation that answers: named only once it has answered a round, or an admission probe if no work flows.
     pub active: Option<ActiveReceipt>,
     /// The last change, done or refused.
@@ -158,19 +122,6 @@ pub struct GuardReceipt {
     pub restarts: u32,
     /// How long each of them counts.
     pub window_s: u64,
-}
-
-impl ActiveReceipt {
-    /// What its calls have come to, as of now.
-    pub(crate) fn fill_calls(&mut self, active: &Active, lineup: &Lineup) {
-        let counts = active.lane.counts(std::time::Instant::now());
-        let CallCounts { missed, missed_in_window, returned, written_off } = counts;
-        (self.missed_deadlines, self.missed_in_window) = (missed, missed_in_window);
-        (self.late_calls_returned, self.instances_written_off) = (returned, written_off);
-        let serving = lineup.serving();
-        let is_held_up = active.lane.is_held_up() && serving.info.generation != active.info.generation;
-        self.stands_in = if is_held_up { serving.info.policy.clone() } else { String::new() };
-    }
 }
 
 /// A filter or score beside the policy.
@@ -297,6 +248,28 @@ pub struct DumpReceipt {
     pub bytes: u64,
 }
 
+/// How a recording is getting on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RecordingReceipt {
+    /// The file.
+    pub file: String,
+    /// Rounds written.
+    pub rounds: u64,
+    /// Rounds that found no room in the queue.
+    pub rounds_missed: u64,
+    /// Rounds that came too late: recording had stopped, or stopped before it came to them.
+    pub rounds_after_stop: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// How large it may become.
+    pub limit_bytes: u64,
+    /// Why recording stopped: `limit`, `unwritable`, `closed`; empty while it goes on.
+    pub stopped: String,
+    /// Why it cannot be written; empty otherwise.
+    pub message: String,
+}
+
 /// The process that writes the receipt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -338,88 +311,4 @@ pub struct Listed {
     pub kept: bool,
     /// The JSON Schema of its config.
     pub config_schema: serde_json::Value,
-}
-
-/// The state directory.
-#[derive(Clone, Debug)]
-pub struct StateDir {
-    path: PathBuf,
-}
-
-impl StateDir {
-    /// The state directory for a plugin directory: `state_dir`, or the default under it.
-    #[must_use]
-    pub fn of(plugins: &Path, state_dir: Option<&Path>) -> Self {
-        Self { path: state_dir.map_or_else(|| plugins.join(STATE_DIR), Path::to_owned) }
-    }
-
-    /// A state directory by its own path.
-    #[must_use]
-    pub fn at(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Replaces a file atomically.
-    ///
-    /// # Errors
-    /// What the system says; the old file is then still there.
-    pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        create_private(&self.path)?;
-        write_atomically(&self.path.join(name), content)
-    }
-
-    /// Replaces a JSON file atomically.
-    ///
-    /// # Errors
-    /// As [`StateDir::write`].
-    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        self.write(name, text::json(serde_json::to_string_pretty(value)? + "\n").as_bytes())
-    }
-
-    /// Reads a JSON file; `None` when it is not there.
-    ///
-    /// # Errors
-    /// When it cannot be read or is not of this shape.
-    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
-        match fs::read(self.path.join(name)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Whether a host runs on this state directory now: whether somebody holds its lock.
-    #[must_use]
-    pub fn host_is_running(&self) -> bool {
-        let lock = fs::File::options().write(true).open(self.path.join(LOCK_FILE));
-        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
-    }
-
-    /// The receipt; `None` when no host has written one.
-    ///
-    /// # Errors
-    /// When it cannot be read or is not one.
-    pub fn receipt(&self) -> io::Result<Option<Receipt>> {
-        self.read_json(RECEIPT_FILE)
-    }
-}
-
-/// Replaces a file atomically: writes beside it and renames.
-///
-/// # Errors
-/// What the system says; the old file is then still there.
-pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = tempfile::Builder::new().prefix(".writing-").tempfile_in(directory)?;
-    beside.write_all(content)?;
-    #[cfg(unix)]
-    beside.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    beside.persist(path)?;
-    Ok(())
 }

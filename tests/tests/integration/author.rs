@@ -58,13 +58,13 @@ fn develop(source: &Path, target: &Path) {
     assert!(unwatched.plugins().join(crate::sandbox::library("fill_first")).is_file());
     let (code, out, err) = dev(&plugins);
     assert!(code == Some(0) && out.contains("answers    fill-first 0.1.0"), "{out}{err}");
-    assert_eq!(hosted.host.active().policy, "fill-first");
+    assert_eq!(hosted.host.active().policy(), "fill-first");
     let lib = source.join("src/lib.rs");
     let good = std::fs::read_to_string(&lib).unwrap();
     std::fs::write(&lib, format!("{good}\nthis does not compile")).unwrap();
     let (code, _, err) = dev(&plugins);
     assert!(code == Some(1) && err.contains("error[build-failed]"), "{err}");
-    assert_eq!(hosted.host.active().policy, "fill-first", "what was there stays");
+    assert_eq!(hosted.host.active().policy(), "fill-first", "what was there stays");
     std::fs::write(&lib, &good).unwrap();
     on_every_save(source, target, &plugins);
 }

@@ -38,7 +38,7 @@ async fn a_thousand_switches_at_full_load_lose_nothing_and_bind_nothing_twice() 
         for number in 0..SWITCHES {
             let policy = if number % 2 == 0 { "bias" } else { "round-robin" };
             let active = host.switch(&format!(r#"{{ "policy": "{policy}", "deadline_ms": 10000 }}"#)).await.unwrap();
-            assert_eq!(active.policy, policy);
+            assert_eq!(active.policy(), policy);
         }
         let _ = stop.send(());
     };

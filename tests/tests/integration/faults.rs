@@ -151,7 +151,7 @@ async fn a_filter_that_fails_lets_nothing_through() {
         assert!(plan.bindings().is_empty(), "what the filter would have forbidden is not known");
         let receipt = hosted.receipted("bias").await;
         assert_eq!(hosted.bind(3).await.answered_by().generation, receipt);
-        assert!(hosted.host.active().filters.is_empty(), "the last good activation had none");
+        assert!(hosted.host.active().composition.filters.is_empty(), "the last good activation had none");
         assert_eq!(hosted.host.receipt().empty_rounds, 1);
     }
 }
@@ -183,7 +183,7 @@ async fn limits_that_cannot_be_read_completely_let_nothing_through() {
         assert!(plan.bindings().is_empty(), "{how}: everything was forbidden");
         let receipt = hosted.receipted("bias").await;
         assert_eq!(hosted.bind(3).await.answered_by().generation, receipt);
-        assert!(hosted.host.active().filters.is_empty(), "{how}: the last good activation had none");
+        assert!(hosted.host.active().composition.filters.is_empty(), "{how}: the last good activation had none");
     }
 }
 
@@ -236,7 +236,7 @@ async fn when_nothing_good_is_left_the_initial_policy_answers() {
     let trap = || jobs_round(4, 2, &[("trap", "team-a", 5)]);
     assert_eq!(hosted.host.bind(trap()).await.fallback().map(|f| f.code), Some("policy-panicked"));
     let plan = hosted.host.bind(trap()).await;
-    assert_eq!((plan.policy(), plan.answered_by().library.as_str()), ("round-robin", "(built-in)"));
+    assert_eq!((plan.policy(), plan.answered_by().library()), ("round-robin", "(built-in)"));
     assert!(plan.fallback().is_none());
     assert_eq!(hosted.host.bind(round(1, 1, 1)).await.bindings().len(), 1);
 }

@@ -87,7 +87,7 @@ async fn a_swapped_data_link_brings_new_files() {
     let first = hosted.host.active();
     symlink("..v2", hosted.sandbox.path("..data_tmp")).unwrap();
     fs::rename(hosted.sandbox.path("..data_tmp"), hosted.sandbox.path("..data")).unwrap();
-    while hosted.host.active().deadline.as_millis() != 99 || hosted.host.active().sha256 == first.sha256 {
+    while hosted.host.active().deadline.as_millis() != 99 || hosted.host.active().sha256() == first.sha256() {
         hosted.receipted("bias").await;
     }
 }

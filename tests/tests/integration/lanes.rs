@@ -61,7 +61,7 @@ async fn after_a_missed_deadline_the_standby_answers_until_the_late_call_returns
     let reason = plan.fallback().expect("the deadline is missed");
     assert_eq!((reason.code, plan.bindings().len()), ("deadline-exceeded", 5));
     assert!(reason.message.contains("missed deadline 1 of 3 in 60 s"), "{}", reason.message);
-    assert_eq!((hosted.bind(3).await.policy(), hosted.host.active().policy.as_str()), ("bias", "bias"));
+    assert_eq!((hosted.bind(3).await.policy(), hosted.host.active().policy()), ("bias", "bias"));
     assert!(missed(&mut hosted).await.contains("1 of 3"));
     let message = resumed(&mut hosted).await;
     assert!(message.contains("returned"), "{message}");

@@ -276,7 +276,7 @@ async fn a_lost_filter_of_the_last_good_composition_closes_the_host_and_a_lost_p
             });
             assert_eq!(to.await, "round-robin");
             let active = again.host.active();
-            assert_eq!(active.filters.len(), 1, "the fallback stands behind the filter");
+            assert_eq!(active.composition.filters.len(), 1, "the fallback stands behind the filter");
             let plan = again.host.bind(jobs_round(4, 2, &[("job", "team-a", 3)])).await;
             assert_eq!(plan.bindings().len(), 1, "which caps");
             // A third host finds what the second found: the composition is still the whole one.
@@ -286,7 +286,7 @@ async fn a_lost_filter_of_the_last_good_composition_closes_the_host_and_a_lost_p
             let mut third = Hosted::over(sandbox, HostOptions::default());
             third.receipted("round-robin").await;
             third.heard("swap", |kind| matches!(kind, policy_host::EventKind::Swapped { .. }).then_some(())).await;
-            assert_eq!(third.host.active().filters.len(), 1);
+            assert_eq!(third.host.active().composition.filters.len(), 1);
         }
     }
 }
@@ -348,10 +348,10 @@ fn a_quarantine_can_be_cleared_without_a_host() {
     running.wait_for("-> bias");
     running.stop();
     let list = sandbox.path(".policy-host/quarantine.json");
-    let sha = read_json(&list)[0]["sha256"].as_str().unwrap().to_owned();
+    let sha = read_json(&list)["entries"][0]["sha256"].as_str().unwrap().to_owned();
     let (code, _, err) = over(&sandbox, &["quarantine", "clear", &sha[..12]]);
     assert_eq!(code, 0, "{err}");
-    assert_eq!(read_json(&list), json!([]));
+    assert_eq!(read_json(&list)["entries"], json!([]));
     let (code, out, _) = over(&sandbox, &["quarantine", "list"]);
     assert_eq!((code, out.trim()), (0, "nothing is out of service"));
 }

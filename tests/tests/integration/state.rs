@@ -51,7 +51,7 @@ async fn a_restarted_host_remembers_what_was_bad_and_what_was_active() {
     assert_eq!(code, "quarantined", "{message}");
     again.receipted("bias").await;
     let plan = again.bind(1).await;
-    assert_eq!((plan.policy(), plan.answered_by().library.as_str()), ("bias", &*library("policy_bias")));
+    assert_eq!((plan.policy(), plan.answered_by().library()), ("bias", &*library("policy_bias")));
     again.sandbox.activate(r#"{ "policy": "bias" }"#);
     again.heard("answer", |kind| matches!(kind, policy_host::EventKind::Receipted { .. }).then_some(())).await;
     let Hosted { sandbox, host, .. } = again;

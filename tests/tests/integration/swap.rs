@@ -10,11 +10,11 @@ use crate::sandbox::{artifact, library, variant};
 #[tokio::test]
 async fn a_dropped_library_and_an_edited_file_change_what_answers() {
     let mut hosted = Hosted::start();
-    assert_eq!(hosted.host.active().library, "(built-in)");
+    assert_eq!(hosted.host.active().library(), "(built-in)");
     let generation = hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
     let plan = hosted.bind(3).await;
     assert_eq!((plan.policy(), plan.answered_by().generation), ("bias", generation));
-    assert_eq!(plan.answered_by().library, library("policy_bias"));
+    assert_eq!(plan.answered_by().library(), library("policy_bias"));
     assert!(plan.fallback().is_none());
     let executors: Vec<u32> = plan.bindings().iter().map(|b| b.executor.0).collect();
     assert_eq!(executors, [0, 0, 1], "bias packs");
@@ -76,14 +76,14 @@ async fn a_new_library_for_the_active_name_is_swapped_in_by_itself() {
     assert!(second > first);
     let plan = hosted.bind(1).await;
     assert_eq!(plan.answered_by().generation, second);
-    assert_ne!(plan.answered_by().sha256, "");
+    assert_ne!(plan.answered_by().sha256(), "");
 }
 
 #[tokio::test]
 async fn a_copy_over_the_mapped_file_neither_kills_the_host_nor_keeps_the_old_code() {
     let mut hosted = Hosted::start();
     hosted.bring_up("policy_bias", r#"{ "policy": "bias" }"#, "bias").await;
-    let old = hosted.host.active().sha256.clone();
+    let old = hosted.host.active().sha256().to_owned();
     for number in 10..15 {
         // Truncates and overwrites the very file that was loaded.
         hosted.sandbox.copy_over(&library("policy_bias"), &variant("policy_bias", number));
@@ -91,7 +91,7 @@ async fn a_copy_over_the_mapped_file_neither_kills_the_host_nor_keeps_the_old_co
         hosted.receipted("bias").await;
         assert_eq!(hosted.bind(3).await.policy(), "bias");
     }
-    assert_ne!(hosted.host.active().sha256, old);
+    assert_ne!(hosted.host.active().sha256(), old);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_new_library_does_not_undo_a_switch_that_is_under_way() {
     hosted.receipted("hostile").await;
     // The new library is there by now, or will be soon; nothing is swapped for it.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(hosted.host.active().policy, "hostile");
+    assert_eq!(hosted.host.active().policy(), "hostile");
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn the_newest_of_two_files_with_one_name_wins_and_the_event_says_which_los
         .await;
     assert_eq!((winner, loser), (library("other_bias"), library("policy_bias")));
     hosted.receipted("bias").await;
-    assert_eq!(hosted.host.active().library, library("other_bias"));
+    assert_eq!(hosted.host.active().library(), library("other_bias"));
     let states: Vec<(String, String)> = hosted.host.policies().into_iter().map(|l| (l.file, l.state)).collect();
     assert!(states.contains(&(library("policy_bias"), "retired".into())), "{states:?}");
 }
@@ -172,11 +172,11 @@ async fn an_embedder_switches_without_a_file_and_is_told_why_not() {
     hosted.sandbox.drop_in("policy_bias");
     hosted.admitted(&library("policy_bias")).await;
     let active = hosted.host.switch(r#"{ "policy": "bias", "lane": "inline" }"#).await.unwrap();
-    assert_eq!((active.policy.as_str(), active.cause), ("bias", Cause::Api));
+    assert_eq!((active.policy(), active.cause), ("bias", Cause::Api));
     let refusal = hosted.host.switch(r#"{ "policy": "nobody" }"#).await.unwrap_err();
     assert_eq!(refusal.code, "unknown-policy");
     assert!(refusal.message.contains("bias"), "names what there is: {}", refusal.message);
-    assert_eq!(hosted.host.active().policy, "bias");
+    assert_eq!(hosted.host.active().policy(), "bias");
 }
 
 #[tokio::test]

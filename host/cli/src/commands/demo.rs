@@ -153,7 +153,12 @@ impl Directory {
         tokio::time::sleep(STEP - STEP / 4).await;
         let active = host.active();
         let placed = bars(&self.placement.take());
-        line(&format!("           {} {} ({}) placed: {placed}", active.policy, active.version, short(&active.sha256)));
+        line(&format!(
+            "           {} {} ({}) placed: {placed}",
+            active.policy(),
+            active.version(),
+            short(active.sha256())
+        ));
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use policy_host::activation::ACTIVE_FILE;
 use policy_host::concerns_us;
 use policy_host::judge::Verdict;
-use policy_host::receipt::{Listed, REGISTRY_FILE, StateDir};
+use policy_host::receipt::{Listed, StateDir};
 
 use super::{judge, short};
 use crate::facts::print_json;
@@ -62,7 +62,7 @@ fn collect(plugins: &Path, state_dir: Option<&Path>) -> Result<Vec<Listed>, Fail
     files.sort_unstable();
     let state = StateDir::of(plugins, state_dir);
     let known: Vec<Listed> = match state.host_is_running() {
-        true => state.read_json(REGISTRY_FILE).ok().flatten().unwrap_or_default(),
+        true => state.listed().unwrap_or_default(),
         false => Vec::new(),
     };
     let judge = judge(10.0)?;

@@ -6,9 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use policy_host::receipt::{
-    CLEAR_FILE, ClearRequest, LOCK_FILE, Listed, QUARANTINE_FILE, Quarantined, REGISTRY_FILE, StateDir,
-};
+use policy_host::receipt::{CLEAR_FILE, ClearRequest, LOCK_FILE, Listed, QUARANTINE_FILE, Quarantined, StateDir};
 
 use super::short;
 use crate::facts::print_json;
@@ -91,8 +89,7 @@ fn list(place: &Place, json: bool) -> Result<(), Failure> {
 
 fn read(state: &StateDir) -> Result<Vec<Quarantined>, Failure> {
     let path = state.path().join(QUARANTINE_FILE);
-    let read = state.read_json(QUARANTINE_FILE);
-    read.map(Option::unwrap_or_default).map_err(|e| Failure::because("quarantine-unreadable", path.display(), &e))
+    state.quarantined().map_err(|e| Failure::because("quarantine-unreadable", path.display(), &e))
 }
 
 /// The entries that an operator means.
@@ -105,7 +102,7 @@ fn choose<'a>(
     if all {
         return Ok(quarantined.iter().collect());
     }
-    let listed: Vec<Listed> = state.read_json(REGISTRY_FILE).ok().flatten().unwrap_or_default();
+    let listed: Vec<Listed> = state.listed().unwrap_or_default();
     let mut chosen: Vec<&Quarantined> = Vec::new();
     for wanted in what {
         let is_name = |q: &Quarantined| listed.iter().any(|l| l.name == *wanted && l.sha256 == q.sha256);
@@ -178,6 +175,6 @@ fn clear_in_the_list(state: &StateDir, request: &ClearRequest) -> Result<(), Fai
     let mut list = read(state)?;
     list.retain(|q| !request.all && !request.sha256.contains(&q.sha256));
     state
-        .write_json(QUARANTINE_FILE, &list)
+        .write_quarantined(&list)
         .map_err(|e| Failure::because("quarantine-unwritable", state.path().join(QUARANTINE_FILE).display(), &e))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use policy_host::activation::ACTIVE_FILE;
-use policy_host::receipt::{ClearRequest, Listed, REGISTRY_FILE, Receipt, StateDir, write_atomically};
+use policy_host::receipt::{ClearRequest, Listed, Receipt, StateDir, write_atomically};
 use policy_host::text::chain;
 use policy_host::vet::{Digest, text_of};
 use serde_json::{Map, Value};
@@ -134,7 +134,7 @@ impl Switch {
 
     /// To name a policy is to try it again: lifts the quarantine of the library that gives it.
     fn put_back_in_service(&self, state: &StateDir) -> Result<(), Failure> {
-        let listed: Vec<Listed> = state.read_json(REGISTRY_FILE).ok().flatten().unwrap_or_default();
+        let listed: Vec<Listed> = state.listed().unwrap_or_default();
         let is_it = |l: &&Listed| l.kind == "policy" && l.name == self.policy && l.state == "quarantined";
         let sha256: Vec<String> = listed.iter().filter(is_it).map(|l| l.sha256.clone()).collect();
         if sha256.is_empty() {

@@ -5,8 +5,8 @@
 //! smaller than any that this code meets in a host, and answers over that channel. Its time is limited; when it is over, the
 //! child and its process group are killed. When the host ends, however it does, the child ends too.
 
-mod child;
-mod probe;
+mod heard;
+mod verdict;
 #[cfg(unix)]
 mod watch;
 #[cfg(not(unix))]
@@ -17,80 +17,21 @@ mod wire;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use verdict::{JudgedPolicy, Verdict};
+pub(crate) use wire::{Order, OrderedLibrary, OrderedPart, Said, Saying};
 
-pub use child::child_main;
-pub(crate) use probe::{Unfit, probe};
-
+use crate::artifact::load::Loaded;
 use crate::artifact::vet::{self, StagingDir, Vetted};
-use crate::control::activation::ACTIVE_FILE;
-use crate::control::admit::Recipe;
+use crate::core::composition::Composition;
 use crate::core::limits::{JUDGE_STACK_BYTES, JUDGE_TIME_LIMIT};
-use crate::core::text::{chain, shown};
-use wire::{Order, OrderedLibrary, Said, Saying, nonce};
+use crate::core::text::chain;
+use heard::Heard;
+use wire::nonce;
 
-/// What the judge found.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Verdict {
-    /// The file.
-    pub file: String,
-    /// Its SHA-256; empty when it could not be read.
-    pub sha256: String,
-    /// Whether everything in it does well.
-    pub ok: bool,
-    /// The stable code of the first thing that does not; `ok` otherwise.
-    pub code: String,
-    /// Why it was refused.
-    pub message: String,
-    /// What it exports.
-    pub policies: Vec<JudgedPolicy>,
-}
-
-/// One export of a judged file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JudgedPolicy {
-    /// Its name.
-    pub name: String,
-    /// `policy`, `filter` or `score`.
-    pub kind: String,
-    /// Its version.
-    pub version: String,
-    /// The plugin API version that it was built against.
-    pub api_version: String,
-    /// The JSON Schema of its config.
-    pub config_schema: serde_json::Value,
-    /// `ok`, or the stable code of what it did with its default config.
-    pub code: String,
-}
-
-impl Verdict {
-    /// Whether a host would map the file: at least one of its policies does well with its default config.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        self.ok || self.policies.iter().any(|p| p.code == "ok")
-    }
-
-    fn refused(file: &Path, code: &str, message: &str) -> Self {
-        let file = file.display().to_string();
-        Self { file, code: code.into(), message: shown(message), ..Self::default() }
-    }
-
-    /// Whether it says what a verdict on `order` must say.
-    fn fits(&self, order: &Order) -> bool {
-        let right_bytes = match (&order.recipe, &order.libraries[..]) {
-            (None, [library]) => self.sha256 == library.sha256,
-            _ => true,
-        };
-        let something_exported = order.recipe.is_some() || !self.policies.is_empty();
-        right_bytes && !self.code.is_empty() && self.ok == (self.code == "ok") && (!self.ok || something_exported)
-    }
-}
-
-/// How to run the child: a program that calls [`child_main`] with the path it was given.
+/// How to run the child: a program that calls [`child_main`](crate::judge::child_main) with the path it was given.
 #[derive(Clone, Debug)]
 pub struct Judge {
     program: PathBuf,
@@ -136,18 +77,22 @@ impl Judge {
         Verdict { sha256, ..verdict }
     }
 
-    /// Judges a recipe with its shadows: exactly the libraries and configs that are to go into service.
-    pub(crate) fn examine_recipe(&self, recipe: &Recipe) -> Verdict {
-        let from = recipe.libraries().next().map_or("", |library| library.file_name());
-        let name = PathBuf::from(format!("{ACTIVE_FILE}: {} of {from}", recipe.policy.0.name));
-        for loaded in recipe.libraries() {
+    /// Judges a recipe with its shadows: exactly the libraries and configs that are to go into service. `title` names it.
+    pub(crate) fn examine_recipe(
+        &self,
+        title: &Path,
+        (libraries, recipe): (Vec<Arc<Loaded>>, Composition<OrderedPart>),
+    ) -> Verdict {
+        for loaded in &libraries {
             // Somebody may have emptied the state directory under the host.
             if let Err(e) = loaded.copy().put_back(loaded.digest()) {
                 let message = format!("{}: its copy cannot be staged again: {}", loaded.file_name(), chain(&e));
-                return Verdict::refused(&name, "staging-failed", &message);
+                return Verdict::refused(title, "staging-failed", &message);
             }
         }
-        self.run(&Order::of_recipe(recipe), &name)
+        let ordered = |l: &Arc<Loaded>| OrderedLibrary::new(l.copy(), l.file_name().into(), l.digest().to_string());
+        let libraries = libraries.iter().map(ordered).collect();
+        self.run(&Order { nonce: nonce(), libraries, recipe: Some(recipe) }, title)
     }
 
     fn run(&self, order: &Order, file: &Path) -> Verdict {
@@ -177,7 +122,7 @@ impl Judge {
         // A status that the system did not keep says nothing against the child.
         let ended_well = heard.status.is_none_or(|status| status.success());
         match heard.verdict {
-            Some(verdict) if ended_well && verdict.fits(order) => return verdict,
+            Some(verdict) if ended_well && fits(&verdict, order) => return verdict,
             Some(_) if ended_well => {
                 let message = format!("{name}: the judge answered something else than it was asked");
                 return Verdict::refused(file, "judge-failed", &message);
@@ -207,40 +152,17 @@ fn last_words(stderr: &str) -> String {
     stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr").to_owned()
 }
 
-/// What was heard of a child.
-#[derive(Debug, Default)]
-struct Heard {
-    /// What came over the channel and is not a whole line yet.
-    unread: Vec<u8>,
-    /// How much came over it.
-    bytes: usize,
-    /// The last step that it said it begins.
-    step: String,
-    verdict: Option<Verdict>,
-    /// The end of what came on its standard error.
-    stderr: Vec<u8>,
-    /// Its time was up before it ended.
-    timed_out: bool,
-    status: Option<ExitStatus>,
-}
-
-impl Heard {
-    /// Takes what came over the channel. Lines without the nonce are not the judge's, and nothing.
-    fn take(&mut self, bytes: &[u8], nonce: &str) {
-        self.bytes += bytes.len();
-        self.unread.extend_from_slice(bytes);
-        while let Some(end) = self.unread.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
-            match serde_json::from_slice::<Said>(&line) {
-                Ok(Said { nonce: said, what: Saying::Step(step) }) if said == nonce => self.step = shown(step),
-                Ok(Said { nonce: said, what: Saying::Verdict(verdict) }) if said == nonce => {
-                    let message = shown(&verdict.message);
-                    self.verdict.get_or_insert(Verdict { message, ..verdict });
-                }
-                _ => {}
-            }
-        }
-    }
+/// Whether a verdict says what one on `order` must say.
+fn fits(verdict: &Verdict, order: &Order) -> bool {
+    let right_bytes = match (&order.recipe, &order.libraries[..]) {
+        (None, [library]) => verdict.sha256 == library.sha256,
+        _ => true,
+    };
+    let something_exported = order.recipe.is_some() || !verdict.policies.is_empty();
+    right_bytes
+        && !verdict.code.is_empty()
+        && verdict.ok == (verdict.code == "ok")
+        && (!verdict.ok || something_exported)
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::Heard;
+use super::heard::Heard;
 use super::wire::Order;
 use crate::core::limits::{JUDGE_STDERR_BYTES, MAX_VERDICT_BYTES};
 

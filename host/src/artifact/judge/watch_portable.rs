@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::Heard;
+use super::heard::Heard;
 use super::wire::Order;
 use crate::core::limits::{JUDGE_STDERR_BYTES, MAX_VERDICT_BYTES};
 

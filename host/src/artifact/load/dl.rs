@@ -16,7 +16,7 @@ use libloading::Library;
 use policy_plugin_api::abi::PluginModuleRef;
 use policy_plugin_api::abi::manifest::ROOT_SYMBOL;
 
-use super::LoadError;
+use super::error::LoadError;
 use crate::artifact::vet::Vetted;
 use crate::core::text::{self, chain};
 use crate::foreign::ForeignModule;

@@ -6,7 +6,7 @@ use object::read::{Object, ObjectSection, ObjectSegment};
 use object::{Architecture, BinaryFormat, Endianness, FileKind, ObjectKind};
 use policy_plugin_api::abi::manifest::{MANIFEST_BYTES, MANIFEST_SYMBOL, Manifest, ManifestInfo, ROOT_SYMBOL};
 
-use super::VetError;
+use super::error::VetError;
 use crate::core::text::chain;
 
 /// Checks everything that can be known without running the library.

@@ -10,11 +10,14 @@ use policy_wire::assemble::Round;
 use policy_wire::block::Block;
 use tokio::sync::oneshot;
 
-use super::station::{Caller, Station, returned_after_all};
+use super::call::{Handed, LimitsCell, NoState, Ran};
+use super::pipeline::Pipeline;
+use super::station::{Caller, Station};
 use super::turns::{self, Kind, Place, Turns};
-use super::{Batch, Handed, LimitsCell, NoState, Nudge, Pipeline, Ran};
+use crate::core::feedback::Batch;
 use crate::core::guard::{Fault, Guard};
-use crate::core::threads;
+use crate::core::threads::{self, Priority};
+use crate::core::wake::Wake;
 use crate::foreign::Proposal;
 
 /// Somebody who waits for a turn.
@@ -44,8 +47,8 @@ pub(super) struct Inline {
 }
 
 impl Inline {
-    pub(super) fn new(pipeline: Pipeline, (deadline, guard): (Duration, Guard), nudge: Nudge) -> Self {
-        let station = Arc::new(Station::new(Turns::new(deadline, guard, false), nudge));
+    pub(super) fn new(pipeline: Pipeline, (deadline, guard): (Duration, Guard), control: Wake) -> Self {
+        let station = Arc::new(Station::new(Turns::new(deadline, guard, false), control));
         Self { pipeline: Arc::new(pipeline), station }
     }
 
@@ -155,17 +158,19 @@ impl Inline {
         let (reply, exported) = mpsc::channel();
         let (station, pipeline) = (Arc::clone(&self.station), Arc::clone(&self.pipeline));
         let instance = self.station.with(|turns| turns.instance());
-        let spawned = threads::spawn_bulk("policy-hand", move || {
+        let spawned = threads::spawn("policy-hand", Priority::Low, move |_| {
             let state = pipeline.export_state();
             drop(pipeline);
-            match station.with(|turns| turns.exported(instance)) {
-                true => drop(reply.send(state)),
-                false => returned_after_all(),
+            if station.with(|turns| turns.exported(instance)) {
+                let _ = reply.send(state);
             }
         });
-        if let Err(source) = spawned {
-            self.station.with(|turns| turns.exported(instance));
-            return Err(NoState::Thread(source));
+        match spawned {
+            Ok(seat) => self.station.seat(instance, seat),
+            Err(source) => {
+                self.station.with(|turns| turns.exported(instance));
+                return Err(NoState::Thread(source));
+            }
         }
         match exported.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(state) => Ok(handed.with(state)),

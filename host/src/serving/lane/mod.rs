@@ -1,36 +1,29 @@
 //! Lanes: where plugin code runs. A pipeline (filters, then a policy) is the same in every lane, and in one call at a
 //! time: rounds wait for each other, and the hand-over of state is the last call before another generation takes over.
 
-mod decided;
+mod call;
 mod inline;
 mod pipeline;
 mod station;
 mod thread;
 mod turns;
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use policy_plugin_api::PolicyState;
 use policy_wire::assemble::Round;
 
-use crate::foreign::{PolicyFault, Proposal};
-
-pub(crate) use decided::Decided;
+pub(crate) use call::{Handed, LimitsCell, NoState, Ran};
 pub(crate) use pipeline::{FilterInstance, Pipeline, PolicyInstance, ScoreInstance, Scored};
-pub(crate) use station::{Nudge, stuck_threads};
 pub(crate) use turns::News;
 
 use inline::Inline;
 use thread::Runner;
 
-use crate::control::activation::LaneKind;
 use crate::core::feedback::Batch;
 use crate::core::guard::{Fault, Guard};
-
-/// What the filters of a round decided, once they have.
-pub(crate) type LimitsCell = OnceLock<Decided>;
+use crate::core::info::LaneKind;
+use crate::core::wake::Wake;
 
 /// A pipeline where it runs.
 #[derive(Debug)]
@@ -46,15 +39,6 @@ enum Kind {
     Inline(Inline),
     /// On a thread of its own.
     Thread(Runner),
-}
-
-/// What became of a round in a lane.
-#[derive(Debug)]
-pub(crate) enum Ran {
-    /// The policy was asked.
-    Answered { answer: Result<Proposal, Fault>, decided: Decided },
-    /// No code of this lane has seen the round: the policy is in a call that is late, or about to be replaced.
-    NotTaken,
 }
 
 /// What the control task finds in a lane.
@@ -90,13 +74,13 @@ impl Lane {
         thread_name: &str,
         deadline: Duration,
         guard: Guard,
-        nudge: Nudge,
+        control: Wake,
     ) -> std::io::Result<Self> {
         let observes = pipeline.observes();
         let rules = (deadline, guard);
         let kind = match kind {
-            LaneKind::Inline => Kind::Inline(Inline::new(pipeline, rules, nudge)),
-            LaneKind::Thread => Kind::Thread(Runner::start(pipeline, thread_name, rules, nudge)?),
+            LaneKind::Inline => Kind::Inline(Inline::new(pipeline, rules, control)),
+            LaneKind::Thread => Kind::Thread(Runner::start(pipeline, thread_name, rules, control)?),
         };
         Ok(Self { kind, observes })
     }
@@ -143,14 +127,6 @@ impl Lane {
         }
     }
 
-    /// A fault that its round could not tell the control task: told at its next look.
-    pub(crate) fn report(&self, fault: Fault) {
-        match &self.kind {
-            Kind::Inline(inline) => inline.station().with(|turns| turns.report(fault)),
-            Kind::Thread(runner) => runner.station().with(|turns| turns.report(fault)),
-        }
-    }
-
     pub(crate) fn counts(&self, now: Instant) -> CallCounts {
         let [missed, missed_in_window, returned, written_off] = match &self.kind {
             Kind::Inline(inline) => inline.station().with(|turns| turns.counts(now)),
@@ -188,58 +164,4 @@ impl Lane {
     pub(crate) fn is_replaceable(&self) -> bool {
         matches!(self.kind, Kind::Thread(_))
     }
-}
-
-/// What a predecessor handed over. As long as it is kept, the predecessor is in no call.
-pub(crate) struct Handed {
-    state: Result<Option<PolicyState>, PolicyFault>,
-    release: Option<Box<dyn FnOnce(bool) + Send>>,
-}
-
-impl Handed {
-    fn new(release: impl FnOnce(bool) + Send + 'static) -> Self {
-        Self { state: Ok(None), release: Some(Box::new(release)) }
-    }
-
-    fn with(mut self, state: Result<Option<PolicyState>, PolicyFault>) -> Self {
-        self.state = state;
-        self
-    }
-
-    pub(crate) fn take_state(&mut self) -> Result<Option<PolicyState>, PolicyFault> {
-        std::mem::replace(&mut self.state, Ok(None))
-    }
-
-    /// The successor is in service: rounds that wait go to it.
-    pub(crate) fn taken_over(mut self) {
-        if let Some(release) = self.release.take() {
-            release(true);
-        }
-    }
-}
-
-impl Drop for Handed {
-    /// The hand-over came to nothing: the predecessor goes on.
-    fn drop(&mut self) {
-        if let Some(release) = self.release.take() {
-            release(false);
-        }
-    }
-}
-
-impl fmt::Debug for Handed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handed").finish_non_exhaustive()
-    }
-}
-
-/// Why a predecessor hands over no state.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NoState {
-    #[error("it is in a call that is late")]
-    Busy,
-    #[error("it did not export it within {} ms", .0.as_millis())]
-    TooSlow(Duration, Handed),
-    #[error("no thread to export it on")]
-    Thread(#[source] std::io::Error),
 }

@@ -16,9 +16,11 @@ use policy_wire::block::{Block, BlockRef};
 use policy_wire::observe::Observations;
 use policy_wire::{AvailableTaskSlots, RunningJobs};
 
-use super::{Decided, LimitsCell};
+use super::call::LimitsCell;
+use crate::core::decided::Decided;
 use crate::core::guard::Fault;
 use crate::core::text::chain;
+use crate::core::threads::Retired;
 use crate::foreign::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 
 /// A policy: linked in, or in a plugin.
@@ -78,19 +80,44 @@ thread_local! {
     static SCRATCH: Cell<Vec<AvailableTaskSlots>> = const { Cell::new(Vec::new()) };
 }
 
-/// Filters and a policy.
+/// The instances of a pipeline. Ending them runs plugin code.
+struct Instances {
+    policy: PolicyInstance,
+    filters: Vec<FilterInstance>,
+    on_close: OnClose,
+}
+
+impl Instances {
+    fn close(self) {
+        let report = |name: &str, closed: Result<(), PolicyFault>| {
+            if let Err(fault) = closed {
+                (self.on_close)(format!("the destructor of {name} {}", chain(&fault)));
+            }
+        };
+        match self.policy {
+            PolicyInstance::Loaded(policy) => report("the policy", policy.close()),
+            PolicyInstance::Composite(Scored { scores, .. }) => {
+                scores.into_iter().for_each(|s| report(&s.name, s.score.close()));
+            }
+            PolicyInstance::Linked(policy) => report("the policy", catch(move || drop(policy))),
+        }
+        for f in self.filters {
+            report(&f.name, f.filter.close());
+        }
+    }
+}
+
+/// Filters and a policy. However it is dropped, its instances end as [`Retired`] says.
 pub(crate) struct Pipeline {
     /// `None` only while it is dropped.
-    policy: Option<PolicyInstance>,
-    filters: Vec<FilterInstance>,
+    instances: Option<Instances>,
     /// Whether one of them learns from observations.
     observes: bool,
-    on_close: OnClose,
 }
 
 impl Pipeline {
     pub(crate) fn new(policy: PolicyInstance, filters: Vec<FilterInstance>, observes: bool, on_close: OnClose) -> Self {
-        Self { policy: Some(policy), filters, observes, on_close }
+        Self { instances: Some(Instances { policy, filters, on_close }), observes }
     }
 
     /// Whether one of its parts learns from observations.
@@ -98,8 +125,12 @@ impl Pipeline {
         self.observes
     }
 
+    fn instances(&self) -> &Instances {
+        self.instances.as_ref().expect("present until dropped")
+    }
+
     fn policy(&self) -> &PolicyInstance {
-        self.policy.as_ref().expect("present until dropped")
+        &self.instances().policy
     }
 
     /// Runs one round. `limits` is set as soon as the filters have decided.
@@ -154,7 +185,7 @@ impl Pipeline {
         if !self.observes {
             return Ok(());
         }
-        for f in &self.filters {
+        for f in &self.instances().filters {
             f.filter.observe(batch).map_err(|e| Fault::of_filter(&f.name, &e))?;
         }
         match self.policy() {
@@ -181,7 +212,7 @@ impl Pipeline {
         let shape = (view.stage_count(), view.executors().len());
         let raw = RawRound::new(BlockRef::new(round.body()), BlockRef::new(round.roster().block()), stages, None);
         let mut decided = given.clone();
-        for f in &self.filters {
+        for f in &self.instances().filters {
             let own = f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?;
             decided = match (decided, own) {
                 (decided, None) => decided,
@@ -250,28 +281,15 @@ async fn guarded(
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        let report = |name: &str, closed: Result<(), PolicyFault>| {
-            if let Err(fault) = closed {
-                (self.on_close)(format!("the destructor of {name} {}", chain(&fault)));
-            }
-        };
-        match self.policy.take() {
-            Some(PolicyInstance::Loaded(policy)) => report("the policy", policy.close()),
-            Some(PolicyInstance::Composite(Scored { scores, .. })) => {
-                scores.into_iter().for_each(|s| report(&s.name, s.score.close()));
-            }
-            Some(PolicyInstance::Linked(policy)) => report("the policy", catch(move || drop(policy))),
-            None => {}
-        }
-        for f in self.filters.drain(..) {
-            report(&f.name, f.filter.close());
+        if let Some(instances) = self.instances.take() {
+            drop(Retired::new(move || instances.close()));
         }
     }
 }
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let filters: Vec<&str> = self.filters.iter().map(|f| f.name.as_str()).collect();
+        let filters: Vec<&str> = self.instances().filters.iter().map(|f| f.name.as_str()).collect();
         f.debug_struct("Pipeline").field("filters", &filters).finish_non_exhaustive()
     }
 }

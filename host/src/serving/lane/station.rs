@@ -2,21 +2,14 @@
 //! read of them without it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
+use crate::core::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
+use crate::core::threads::Seat;
+use crate::core::wake::Wake;
+
 use super::turns::{Job, Place, Ticket, Turns};
-
-static STUCK: AtomicUsize = AtomicUsize::new(0);
-
-/// Threads that were written off and are still in plugin code, over all hosts of the process.
-pub(crate) fn stuck_threads() -> usize {
-    STUCK.load(Ordering::Relaxed)
-}
-
-/// Tells the control task that there is something to look at; never waits.
-pub(crate) type Nudge = Arc<dyn Fn() + Send + Sync>;
 
 /// See the module.
 pub(super) struct Station<J> {
@@ -27,20 +20,22 @@ pub(super) struct Station<J> {
     waiting: AtomicUsize,
     /// Wakes the thread that carries jobs out.
     wake: Condvar,
-    nudge: Nudge,
+    control: Wake,
 }
 
 struct Inside<J> {
     turns: Turns<J>,
+    /// The thread that is in the call at hand, where that is not the caller's.
+    seat: Option<Seat>,
     /// Whether the thread that carries jobs out sleeps, and has not been woken yet.
     asleep: bool,
 }
 
 impl<J: Job> Station<J> {
-    pub(super) fn new(turns: Turns<J>, nudge: Nudge) -> Self {
+    pub(super) fn new(turns: Turns<J>, control: Wake) -> Self {
         let (held_up, waiting) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let inside = Mutex::new(Inside { turns, asleep: false });
-        Self { inside, held_up, waiting, wake: Condvar::new(), nudge }
+        let inside = Mutex::new(Inside { turns, seat: None, asleep: false });
+        Self { inside, held_up, waiting, wake: Condvar::new(), control }
     }
 
     /// Changes the turns, and does what follows from it.
@@ -49,8 +44,13 @@ impl<J: Job> Station<J> {
         let turns = &mut inside.turns;
         let before = turns.written_off;
         let done = change(turns);
-        STUCK.fetch_add(usize::try_from(turns.written_off - before).unwrap_or(0), Ordering::Relaxed);
         self.publish(turns);
+        if inside.turns.written_off > before
+            && let Some(seat) = inside.seat.take()
+        {
+            seat.write_off();
+        }
+        let turns = &mut inside.turns;
         let (nudge, dropped) = (std::mem::take(&mut turns.nudge), std::mem::take(&mut turns.dropped));
         let wake = turns.wants_thread() && std::mem::take(&mut inside.asleep);
         drop(inside);
@@ -59,9 +59,18 @@ impl<J: Job> Station<J> {
             self.wake.notify_one();
         }
         if nudge {
-            (self.nudge)();
+            self.control.wake();
         }
         done
+    }
+
+    /// The thread of `instance`, or of its export. If that was given up meanwhile, so is the thread.
+    pub(super) fn seat(&self, instance: u64, seat: Seat) {
+        let mut inside = self.lock();
+        match inside.turns.instance() == instance {
+            true => inside.seat = Some(seat),
+            false => seat.write_off(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<J>> {
@@ -102,22 +111,13 @@ impl<J: Job> Station<J> {
 
     /// A call of `instance` has returned; `false` when its thread was written off meanwhile, and is back after all.
     pub(super) fn finish(&self, instance: u64) -> bool {
-        let ours = self.with(|turns| turns.finish(instance, Instant::now()));
-        if !ours {
-            returned_after_all();
-        }
-        ours
+        self.with(|turns| turns.finish(instance, Instant::now()))
     }
 
     /// A job's caller, until it has its answer.
     pub(super) fn caller(&self, ticket: Ticket, asked: Instant) -> Caller<'_, J> {
         Caller { station: self, ticket, asked, answered: false }
     }
-}
-
-/// A thread that was written off has returned.
-pub(super) fn returned_after_all() {
-    STUCK.fetch_sub(1, Ordering::Relaxed);
 }
 
 impl<J> fmt::Debug for Station<J> {

@@ -16,12 +16,15 @@ use policy_wire::assemble::Round;
 use policy_wire::block::Block;
 use tokio::sync::oneshot::{self, error::TryRecvError as NoAnswer};
 
-use super::station::{Caller, Station, returned_after_all};
+use super::call::{Handed, LimitsCell, NoState, Ran};
+use super::pipeline::Pipeline;
+use super::station::{Caller, Station};
 use super::turns::{self, Kind, Place, Turns};
-use super::{Batch, Handed, LimitsCell, NoState, Nudge, Pipeline, Ran};
+use crate::core::feedback::Batch;
 use crate::core::guard::{Fault, Guard};
 use crate::core::limits::{LOOK_FOR_ANSWER, LOOK_FOR_ROUND, LOOKS_FOR_ROUND, PICKUP_GRACE};
-use crate::core::threads;
+use crate::core::threads::{self, Priority, Seat};
+use crate::core::wake::Wake;
 use crate::foreign::{PolicyFault, Proposal};
 
 type Answer = Result<Proposal, Fault>;
@@ -77,10 +80,10 @@ impl Runner {
         pipeline: Pipeline,
         name: &str,
         (deadline, guard): (Duration, Guard),
-        nudge: Nudge,
+        control: Wake,
     ) -> std::io::Result<Self> {
-        let station = Arc::new(Station::new(Turns::new(deadline, guard, true), nudge));
-        let runner = Self { station, slow: Arc::default(), name: name.chars().take(15).collect() };
+        let station = Arc::new(Station::new(Turns::new(deadline, guard, true), control));
+        let runner = Self { station, slow: Arc::default(), name: name.to_owned() };
         runner.attend(pipeline, 0)?;
         Ok(runner)
     }
@@ -88,7 +91,8 @@ impl Runner {
     /// Starts the thread of an instance.
     fn attend(&self, pipeline: Pipeline, instance: u64) -> std::io::Result<()> {
         let (station, slow) = (Arc::clone(&self.station), Arc::clone(&self.slow));
-        threads::spawn(&self.name, move || work(&pipeline, &station, instance, &slow))?;
+        let work = move |_: &Seat| work(&pipeline, &station, instance, &slow);
+        self.station.seat(instance, threads::spawn(&self.name, Priority::Ordinary, work)?);
         Ok(())
     }
 
@@ -254,7 +258,7 @@ fn work(pipeline: &Pipeline, station: &Station<Job>, instance: u64, slow: &Atomi
             Job::HandOver { reply } => {
                 let state = pipeline.export_state();
                 if !station.with(|turns| turns.exported(instance)) {
-                    return returned_after_all();
+                    return;
                 }
                 if reply.send(state).is_err() {
                     // Given up a moment ago: it goes on, as after a hand-over that came to nothing.

@@ -33,7 +33,7 @@ pub(crate) async fn same<P: DistributionPolicy + FromConfig>(config: &str) {
     let mut bound = 0;
     for (number, round) in rounds().into_iter().enumerate() {
         let plan = hosted.host.bind(round.round().clone()).await;
-        assert_eq!(plan.answered_by().library, library(&artifact), "{}: round {number}", P::NAME);
+        assert_eq!(plan.answered_by().library(), library(&artifact), "{}: round {number}", P::NAME);
         match round.ask(&linked) {
             Ok(answer) => {
                 assert_eq!(plan.fallback(), None, "{}: round {number}", P::NAME);

@@ -192,12 +192,13 @@ impl Plugins {
             let host = PolicyHost::start(options)?;
             for candidate in candidates.iter_mut().filter(|c| !c.is_random()) {
                 let info = put_in_service(&host, &candidate.activation).await?;
-                candidate.version.clone_from(&info.version);
-                candidate.library.clone_from(&info.library);
-                candidate.sha256.clone_from(&info.sha256);
-                let parts = || info.filters.iter().chain(info.scores.iter().map(|(score, _)| score));
-                candidate.parts = parts().map(|part| part.sha256.clone()).collect();
-                for library in parts().map(|part| &part.library).chain([&info.library]) {
+                info.version().clone_into(&mut candidate.version);
+                info.library().clone_into(&mut candidate.library);
+                info.sha256().clone_into(&mut candidate.sha256);
+                let parts = info.composition.parts();
+                candidate.parts = parts.map(|(_, part)| part.sha256.clone()).collect();
+                for (_, part) in info.composition.own() {
+                    let library = &part.library;
                     let (from, to) = (seen.join(library), this.path().join(library));
                     if from.is_file() && !to.is_file() {
                         fs::rename(&from, &to).and_then(|()| fs::hard_link(&to, &from)).map_err(failed)?;

@@ -13,45 +13,44 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Control;
-use crate::core::event::EventKind;
+use crate::core::event::unix_ms;
 use crate::core::limits::TRIED_ALONE;
 use crate::core::text::chain;
-use crate::state::receipt::{Quarantined, StateDir, TRYING_FILE, unix_ms};
+use crate::state::directory::{StateDir, TRYING_FILE};
 
 /// The newest version of the file that this host writes, and the newest that it reads.
 const VERSION: u32 = 1;
 /// In how many trials in a row a host must have ended before the recipe or library is put out of service.
-const ENDS_IN_A_ROW: u32 = 2;
+pub(crate) const ENDS_IN_A_ROW: u32 = 2;
 /// The code of what a host ended under twice.
-pub(super) const CRASHED_THE_HOST: &str = "crashed-the-host";
+pub(crate) const CRASHED_THE_HOST: &str = "crashed-the-host";
 
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Trial {
+pub(crate) struct Trial {
     /// What it is doing: `load`, `construct`, `first-round`.
-    pub(super) stage: String,
+    pub(crate) stage: String,
     /// The file that it comes from.
-    pub(super) file: String,
+    pub(crate) file: String,
     /// The policy; empty while a library is loaded.
-    pub(super) policy: String,
+    pub(crate) policy: String,
     /// The SHA-256 of the library whose code is tried first.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
     /// What tells recipes apart: a digest of their libraries and configs; empty while a library is loaded.
-    pub(super) recipe: String,
+    pub(crate) recipe: String,
     /// The recipe for people: what `active.json` would say.
-    pub(super) active: Value,
+    pub(crate) active: Value,
     /// How many hosts in a row have begun this trial without ending it, with this one.
-    pub(super) attempt: u32,
+    pub(crate) attempt: u32,
     /// The process.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// When it was begun.
-    pub(super) at_unix_ms: u64,
+    pub(crate) at_unix_ms: u64,
 }
 
 impl Trial {
     /// Loading a library and trying what it exports.
-    pub(super) fn of_library(file: &str, sha256: String) -> Self {
+    pub(crate) fn of_library(file: &str, sha256: String) -> Self {
         Self {
             stage: "load".into(),
             file: file.to_owned(),
@@ -70,7 +69,7 @@ impl Trial {
         (self.sha256.clone(), self.recipe.clone())
     }
 
-    fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         let short = self.sha256.get(..12).unwrap_or("no library");
         match self.policy.as_str() {
             "" => format!("loading {} (sha256 {short})", self.file),
@@ -88,7 +87,7 @@ struct Trying {
 
 /// Keeps the file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trials(Arc<Together>);
+pub(crate) struct Trials(Arc<Together>);
 
 #[derive(Debug, Default)]
 struct Together {
@@ -109,7 +108,7 @@ struct Kept {
 
 impl Trials {
     /// Takes over what an earlier host left in the state directory, which this host has locked.
-    pub(super) fn take_over(&self, state: &StateDir) -> Vec<Trial> {
+    pub(crate) fn take_over(&self, state: &StateDir) -> Vec<Trial> {
         let mut kept = self.lock();
         kept.state = Some(state.clone());
         let left = match state.read_json::<Trying>(TRYING_FILE) {
@@ -130,7 +129,7 @@ impl Trials {
 
     /// Notes that a trial begins; it ends when the value is dropped. A suspect is tried alone, as far as possible, so that
     /// a host that ends again names nobody else: may wait for [`TRIED_ALONE`].
-    pub(super) fn begin(&self, mut trial: Trial) -> UnderTrial {
+    pub(crate) fn begin(&self, mut trial: Trial) -> UnderTrial {
         let kept = self.lock();
         let suspect = kept.suspects.contains_key(&trial.key());
         let busy = |kept: &mut Kept| kept.current.iter().any(|(_, other)| suspect || other.attempt > 1);
@@ -146,12 +145,12 @@ impl Trials {
     }
 
     /// Whether an earlier host ended under the trial of this library and recipe.
-    pub(super) fn suspects(&self, sha256: &str, recipe: &str) -> bool {
+    pub(crate) fn suspects(&self, sha256: &str, recipe: &str) -> bool {
         self.lock().suspects.contains_key(&(sha256.to_owned(), recipe.to_owned()))
     }
 
     /// Nothing is tried any more, as far as a later host is concerned: this one ends because it was told to.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut kept = self.lock();
         kept.current.clear();
         kept.write();
@@ -198,7 +197,7 @@ pub(crate) struct UnderTrial {
 
 impl UnderTrial {
     /// Notes that it has come to another stage.
-    pub(super) fn stage(&self, stage: &str) {
+    pub(crate) fn stage(&self, stage: &str) {
         let mut kept = self.trials.lock();
         if let Some((_, trial)) = kept.current.iter_mut().find(|(number, _)| *number == self.number) {
             stage.clone_into(&mut trial.stage);
@@ -216,40 +215,5 @@ impl Drop for UnderTrial {
         kept.suspects.remove(&trial.key());
         kept.write();
         self.trials.0.ended.notify_all();
-    }
-}
-
-impl Control {
-    /// Says under what the previous host ended, and puts out of service what two in a row ended under.
-    pub(super) fn tell_of_trials(&mut self, left: Vec<Trial>) {
-        for trial in left {
-            let (what, pid) = (trial.what(), trial.pid);
-            if trial.attempt < ENDS_IN_A_ROW {
-                let message = format!(
-                    "the previous host (process {pid}) ended while it was {what}; that is judged again before it is used"
-                );
-                self.books.changed(false, "host-ended-in-trial", &trial.file, &message, "");
-                self.books.ended_in_trial(&message);
-                self.tell(EventKind::EndedInTrial { file: trial.file, policy: trial.policy, message });
-                continue;
-            }
-            let message = format!(
-                "{} hosts in a row ended while they were {what}, the last as process {pid}: it is out of service; put \
-                 another library or config in its place, or lift it with `policy-host quarantine clear`",
-                trial.attempt
-            );
-            self.books.ended_in_trial(&message);
-            let Trial { file, sha256, recipe, .. } = trial;
-            self.out_of_service(Quarantined { sha256, file: file.clone(), code: CRASHED_THE_HOST.into(), recipe });
-            self.refuse(&file, CRASHED_THE_HOST, message, "", None);
-        }
-    }
-
-    /// Puts a library, or a library in a recipe, out of service.
-    pub(super) fn out_of_service(&mut self, entry: Quarantined) {
-        let code = crate::artifact::judge::intern(&entry.code);
-        self.tell(EventKind::Quarantined { sha256: entry.sha256.clone(), file: entry.file.clone(), code });
-        self.registry.quarantine(entry);
-        self.books.remember_quarantine(self.registry.quarantined());
     }
 }

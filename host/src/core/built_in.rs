@@ -83,6 +83,14 @@ impl BuiltIn {
         }
     }
 
+    /// An instance with its default config.
+    ///
+    /// # Panics
+    /// Never: every built-in has a default config, which a test constructs.
+    pub(crate) fn default_instance(self) -> Arc<dyn DistributionPolicy> {
+        self.make("").expect("a built-in takes its default config")
+    }
+
     /// Makes an instance.
     pub(crate) fn make(self, config: &str) -> Result<Arc<dyn DistributionPolicy>, PolicyFault> {
         fn from<P: FromConfig + DistributionPolicy + 'static>(
@@ -120,5 +128,17 @@ impl FromStr for BuiltIn {
 
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|b| b.name() == name).ok_or_else(|| format!("{name} is not a built-in policy"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_takes_its_default_config() {
+        for which in BuiltIn::ALL {
+            let _ = which.default_instance();
+        }
     }
 }

@@ -6,11 +6,11 @@ use policy_kit::Composite;
 use policy_plugin_api::FromConfig;
 
 use crate::artifact::load::Loaded;
-use crate::control::activation::Wanted;
-use crate::control::admit::{self, AdmitError, Origin, Recipe};
+use crate::control::admit::{self, AdmitError, LibraryPart, Origin, PolicyPart, Recipe};
+use crate::core::built_in::BuiltIn;
+use crate::core::composition::{Composition, Wanted, Weighted};
 use crate::core::text::chain;
 use crate::foreign::Description;
-use crate::serving::built_in::BuiltIn;
 
 /// An export that does not do well with its default config.
 #[derive(Clone, Debug)]
@@ -21,12 +21,12 @@ pub(crate) struct Unfit {
 }
 
 /// Makes everything a library exports, with its default config, and puts it through the canned rounds; returns those
-/// that failed. A policy that refuses its default config is not judged further: it is not at fault. `tell` hears the name
+/// that failed. A policy that refuses its default config is not judged further: it is not at fault. `begins` hears the name
 /// of each export before it is tried.
-pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64, mut tell: impl FnMut(&str)) -> Vec<Unfit> {
+pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64, mut begins: impl FnMut(&str)) -> Vec<Unfit> {
     let mut failed = Vec::new();
     for export in loaded.exports() {
-        tell(&export.name);
+        begins(&export.name);
         if let Err(error) = try_out(loaded, export, generation) {
             failed.push(Unfit { name: export.name.clone(), code: error.code(), message: chain(&error) });
         }
@@ -35,23 +35,23 @@ pub(crate) fn probe(loaded: &Arc<Loaded>, generation: u64, mut tell: impl FnMut(
 }
 
 fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Result<(), AdmitError> {
-    let wanted = Wanted { name: export.name.clone(), config: String::new(), place: (1, 1) };
-    let recipe = |policy, filters, scores| Recipe { policy, filters, scores, shadows: Vec::new(), generation };
-    let recipe = match export.kind.as_str() {
-        "policy" => recipe((wanted, Origin::Library(loaded.clone())), Vec::new(), Vec::new()),
+    let (wanted, library) = (Wanted::plain(&export.name), Arc::clone(loaded));
+    let alone = |wanted, origin| Composition::of(PolicyPart { wanted, origin });
+    let recipe: Recipe = match export.kind.as_str() {
+        "policy" => alone(wanted, Origin::Library(library)),
         "filter" => {
             let behind = BuiltIn::default();
-            let policy = Wanted { name: behind.name().into(), config: String::new(), place: (1, 1) };
-            recipe((policy, Origin::BuiltIn(behind)), vec![(wanted, loaded.clone())], Vec::new())
+            let policy = alone(Wanted::plain(behind.name()), Origin::BuiltIn(behind));
+            Composition { filters: vec![LibraryPart { wanted, library }], ..policy }
         }
         "score" => {
-            let asking = Wanted { name: Composite::NAME.into(), config: String::new(), place: (1, 1) };
-            recipe((asking, Origin::Composite), Vec::new(), vec![(wanted, 1, loaded.clone())])
+            let scores = vec![Weighted { weight: 1, part: LibraryPart { wanted, library } }];
+            Composition { scores, ..alone(Wanted::plain(Composite::NAME), Origin::Composite) }
         }
         // A kind of a later API version: nothing here can use it.
         _ => return Ok(()),
     };
-    match try_recipe(&recipe, &export.name) {
+    match try_recipe(&recipe, generation, &export.name) {
         Err(AdmitError::Config(_)) => Ok(()),
         Ok(()) if export.kind == "policy" => {
             admit::remember(&recipe);
@@ -62,9 +62,9 @@ fn try_out(loaded: &Arc<Loaded>, export: &Description, generation: u64) -> Resul
 }
 
 /// Makes what a recipe says, puts it through the canned rounds, and drops it. Shadows are recipes of their own.
-pub(super) fn try_recipe(recipe: &Recipe, name: &str) -> Result<(), AdmitError> {
+pub(crate) fn try_recipe(recipe: &Recipe, generation: u64, name: &str) -> Result<(), AdmitError> {
     let (complaints, complained) = std::sync::mpsc::channel();
-    let pipeline = admit::construct(recipe, move |message| drop(complaints.send(message)))?;
+    let pipeline = admit::construct(recipe, generation, move |message| drop(complaints.send(message)))?;
     admit::rehearse(name, &pipeline)?;
     drop(pipeline);
     match complained.try_recv() {

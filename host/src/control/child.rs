@@ -5,19 +5,21 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::probe::{probe, try_recipe};
-use super::wire::{Order, OrderedLibrary, OrderedRecipe, Said, Saying};
-use super::{JudgedPolicy, Verdict};
+use crate::artifact::judge::{JudgedPolicy, Order, OrderedLibrary, OrderedPart, Said, Saying, Verdict};
 use crate::artifact::load::{self, Loaded};
-use crate::artifact::vet::{self, Digest};
-use crate::control::admit::AdmitError;
+use crate::artifact::vet;
+use crate::control::admit::{AdmitError, Recipe};
+use crate::control::tryout::{probe, try_recipe};
+use crate::core::composition::Composition;
+use crate::core::digest::Digest;
 use crate::core::limits::{JUDGE_ADDRESS_SPACE_BYTES, JUDGE_STACK_BYTES, MAX_ORDER_BYTES};
 use crate::core::text::{chain, shown};
+use crate::core::threads;
 
 /// The child's side: judges what the host that started this process ordered, and tells it the verdict. `file` is there for
 /// people who look at the list of processes.
 ///
-/// Call it where the program was started with the arguments given to [`Judge::new`](super::Judge::new), before anything
+/// Call it where the program was started with the arguments given to [`Judge::new`](crate::artifact::judge::Judge::new), before anything
 /// else reads standard input, and end the process when it returns. It ends the process itself when the host goes away.
 pub fn child_main(file: &Path) {
     let Some(channel) = Channel::take() else { return by_hand(file) };
@@ -29,13 +31,18 @@ pub fn child_main(file: &Path) {
     let watching = thread::Builder::new().name("host-watch".into()).spawn(move || end_with_the_host(reader));
     limit_resources();
     let report = Arc::new(Report { nonce: order.nonce.clone(), write: Mutex::new(channel.write) });
-    let told = Arc::clone(&report);
+    let heard = Arc::clone(&report);
     // Everything foreign runs on a smaller stack than any that it will meet in a host, initialisers included.
     let judging = thread::Builder::new().name("judge".into()).stack_size(JUDGE_STACK_BYTES);
-    let verdict = judging.spawn(move || judge(&order, &told)).and_then(|judging| {
-        drop(watching?);
-        judging.join().map_err(|_| std::io::Error::other("the judge itself panicked"))
-    });
+    let verdict = judging
+        .spawn(move || {
+            threads::mark_disposable();
+            judge(&order, &heard)
+        })
+        .and_then(|judging| {
+            drop(watching?);
+            judging.join().map_err(|_| std::io::Error::other("the judge itself panicked"))
+        });
     match verdict {
         Ok(verdict) => report.say(Saying::Verdict(verdict)),
         // Said on standard error: the host takes the last line of it.
@@ -178,15 +185,15 @@ fn judge_exports(ordered: &OrderedLibrary, loaded: &Arc<Loaded>, report: &Report
     }
 }
 
-fn judge_recipe(ordered: &OrderedRecipe, libraries: &[Arc<Loaded>], report: &Report) -> Verdict {
-    let Some(recipe) = ordered.over(libraries) else {
+fn judge_recipe(ordered: &Composition<OrderedPart>, libraries: &[Arc<Loaded>], report: &Report) -> Verdict {
+    let Some(recipe) = Recipe::over(ordered, libraries) else {
         return Verdict::refused(Path::new(""), "judge-failed", "the recipe does not fit its libraries");
     };
     let mut tried = Ok(());
     for part in std::iter::once(&recipe).chain(&recipe.shadows) {
-        let name = &part.policy.0.name;
+        let name = &part.policy.wanted.name;
         report.step(format!("trying {name} with the config that it is to have"));
-        tried = tried.and_then(|()| try_recipe(part, name));
+        tried = tried.and_then(|()| try_recipe(part, 0, name));
     }
     let result: Result<(), AdmitError> = tried;
     Verdict {
