@@ -60,7 +60,7 @@ async fn host(active: &Value, directory: &Path) -> Result<PolicyHost> {
     };
     let host = PolicyHost::start(options)?;
     let until = Instant::now() + SERVICE_LIMIT;
-    while host.active().policy != name || !host.active().library.to_string().contains(library) {
+    while host.active().policy() != name || !host.active().library().contains(library) {
         ensure!(Instant::now() < until, "{name} is not in service after {SERVICE_LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -142,7 +142,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let recorder = record.as_deref().map(|file| Recorder::create(file, record_network_mib_per_s)).transpose()?;
     if let Some(recorder) = &recorder {
         let host = Arc::clone(&host);
-        cluster = recorder.watch(&cluster, move || host.active().policy.clone());
+        cluster = recorder.watch(&cluster, move || host.active().policy().to_owned());
     }
     tracing::info!("Ballista Scheduler v{BALLISTA_VERSION} on hosted policies, listening on {local}");
     let served = tokio::select! {
@@ -185,7 +185,7 @@ fn host(
     }
     let host = PolicyHost::start(options).map_err(|e| Failure(e.code(), policy_host::text::chain(&e)))?;
     let has_active = plugins.as_ref().is_some_and(|p| p.join(policy_host::activation::ACTIVE_FILE).exists());
-    let policy = host.active().policy.clone();
+    let policy = host.active().policy().to_owned();
     match &plugins {
         None => tracing::warn!(policy, "no --plugins DIR: the built-in policy answers every round"),
         Some(directory) if !directory.exists() => tracing::warn!(

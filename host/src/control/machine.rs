@@ -65,6 +65,7 @@ pub(crate) enum Found<R> {
 
 /// What is to be done, in this order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an effect lives for one step")]
 pub(crate) enum Effect<R, M, L> {
     /// Look up what the names mean, and answer with [`Input::Resolved`].
     Resolve(Request),

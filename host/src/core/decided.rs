@@ -31,6 +31,24 @@ impl Decided {
         }
     }
 
+    /// What holds when these limits come to it. Where one filter decides, what it wrote is what holds; the limits of several
+    /// are encoded once.
+    pub(crate) fn restricted_by(&self, mut limits: Vec<LimitsBlock>) -> Self {
+        match (self, limits.len()) {
+            (Self::Undecided, _) => Self::Undecided,
+            (decided, 0) => decided.clone(),
+            (Self::Unrestricted, 1) => limits.pop().map_or(Self::Undecided, |own| Self::Limited(Arc::new(own))),
+            (decided, _) => {
+                let before = if let Self::Limited(limits) = decided { Some(&**limits) } else { None };
+                let all = before.into_iter().chain(&limits).map(LimitsBlock::to_limits).reduce(|mut all, own| {
+                    all.intersect(&own);
+                    all
+                });
+                all.map_or(Self::Undecided, |all| Self::Limited(Arc::new(all.to_block())))
+            }
+        }
+    }
+
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self, Self::Undecided)
     }

@@ -183,9 +183,9 @@ mod tests {
         assert_eq!(state.quarantined().unwrap(), []);
         let entry = Quarantined { file: "a.so".into(), ..Quarantined::default() };
         state.write_json(QUARANTINE_FILE, &[&entry]).unwrap();
-        assert_eq!(state.quarantined().unwrap(), [entry.clone()]);
-        state.write_quarantined(&[entry.clone()]).unwrap();
-        assert_eq!(state.quarantined().unwrap(), [entry.clone()]);
+        assert_eq!(state.quarantined().unwrap(), std::slice::from_ref(&entry));
+        state.write_quarantined(std::slice::from_ref(&entry)).unwrap();
+        assert_eq!(state.quarantined().unwrap(), std::slice::from_ref(&entry));
         state.write_json(QUARANTINE_FILE, &Versioned { version: VERSION + 1, entries: [entry] }).unwrap();
         let error = state.quarantined().unwrap_err().to_string();
         assert!(error.contains("version 2") && error.contains("newer"), "{error}");

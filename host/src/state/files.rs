@@ -1,6 +1,6 @@
 //! The files of the state directory, kept: who holds the directory, what is written and when.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ impl StateFiles {
             }
             Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        let kept = self.last_good.as_ref().map(LastGood::digests).unwrap_or_else(BTreeSet::new);
+        let kept = self.last_good.as_ref().map(LastGood::digests).unwrap_or_default();
         StagingDir::under(state.path()).sweep(&kept);
         // Asked of a host that has ended: carried out later, it would lift what was quarantined since.
         let _ = std::fs::remove_file(state.path().join(CLEAR_FILE));

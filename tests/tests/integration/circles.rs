@@ -19,6 +19,7 @@ const CRATES: &[&str] = &[
     "plugins/kit/src/lib.rs",
     "plugins/adaptive/src/lib.rs",
     "plugins/tenant-fair/src/lib.rs",
+    "host/src/lib.rs",
     "host/cli/src/lib.rs",
     "host/sim/src/lib.rs",
     "host/ballista/src/lib.rs",

@@ -57,7 +57,7 @@ impl Cluster {
                 .with_scheduler_policy(policy);
         let (adapter, mut cluster, config) = install(Arc::clone(&host), config);
         if let Some(recorder) = recorder {
-            cluster = recorder.watch(&cluster, move || host.active().policy.clone());
+            cluster = recorder.watch(&cluster, move || host.active().policy().to_owned());
         }
         let mut services = JoinSet::new();
         let scheduler = serve(Arc::clone(&adapter), cluster, config, listener);
@@ -204,7 +204,7 @@ async fn swaps_under_load(mode: TaskSchedulingPolicy) {
     assert!(counts.tasks >= 8 && counts.partitions >= counts.tasks, "{counts:?}");
     let active = cluster.adapter.host().active();
     let file = library("policy_round_robin");
-    assert_eq!(active.library.to_string(), file.file_name().unwrap().to_string_lossy(), "a plugin file answers");
+    assert_eq!(active.library(), file.file_name().unwrap().to_string_lossy(), "a plugin file answers");
     while let Some(event) = events.try_next() {
         assert!(!matches!(event.kind, EventKind::FallbackRound { .. }), "{event:?}");
     }
@@ -230,7 +230,7 @@ async fn without_plugins_the_built_in_answers_and_a_directory_that_appears_is_pi
     let mut events = cluster.adapter.host().events();
     let context = with_tables(SessionContext::remote(&cluster.url).await.unwrap(), &tables).await;
     assert_eq!(answer(&context, QUERIES[1]).await, expected[1]);
-    assert_eq!(cluster.adapter.host().active().policy, "round-robin");
+    assert_eq!(cluster.adapter.host().active().policy(), "round-robin");
 
     std::fs::create_dir(&plugins).unwrap();
     drop_in(&plugins, "policy_bias");

@@ -24,7 +24,7 @@ impl Loaded {
         let host = PolicyHost::start(HostOptions::default().plugins(plugins.path())).unwrap();
         let mut events = host.events();
         let swapped = async {
-            while host.active().policy != policy || !is_from_file(&host) {
+            while host.active().policy() != policy || !is_from_file(&host) {
                 let event = events.next().await.expect("the host is there");
                 assert!(!matches!(event.kind, EventKind::Refused { .. }), "{event:?}");
             }
@@ -49,7 +49,7 @@ impl Loaded {
 
 /// Whether the active policy is a plugin's, not a built-in of the same name.
 fn is_from_file(host: &PolicyHost) -> bool {
-    host.active().library.to_string().ends_with(std::env::consts::DLL_SUFFIX)
+    host.active().library().ends_with(std::env::consts::DLL_SUFFIX)
 }
 
 fn active(policy: &str) -> String {

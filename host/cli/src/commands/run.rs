@@ -207,7 +207,7 @@ impl Job {
                     },
                     _ = tick.tick() => if !self.quiet {
                         let active = host.active();
-                        status.show(&active.policy(), active.generation, progress.snapshot());
+                        status.show(active.policy(), active.generation, progress.snapshot());
                     },
                 }
             }

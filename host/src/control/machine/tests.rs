@@ -370,7 +370,8 @@ proptest! {
         history.iter().for_each(|what| checked.happen(what));
         // Everything settles once names are known and time passes.
         checked.meanings = vec![4];
-        for _ in 0..4 {
+        // Each library that came may ask for one construction more.
+        for _ in 0..2 * history.len() + 4 {
             for what in [Happening::NamesChange, Happening::Build(true), Happening::Answer, Happening::Tick(10_000)] {
                 checked.happen(&what);
             }

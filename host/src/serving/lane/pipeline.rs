@@ -211,22 +211,11 @@ impl Pipeline {
     ) -> Result<Decided, Fault> {
         let shape = (view.stage_count(), view.executors().len());
         let raw = RawRound::new(BlockRef::new(round.body()), BlockRef::new(round.roster().block()), stages, None);
-        let mut decided = given.clone();
+        let mut limits = Vec::new();
         for f in &self.instances().filters {
-            let own = f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?;
-            decided = match (decided, own) {
-                (decided, None) => decided,
-                // Where one filter decides, what it wrote is what holds.
-                (Decided::Unrestricted, Some(own)) => Decided::Limited(Arc::new(own)),
-                (Decided::Limited(before), Some(own)) => {
-                    let mut all = before.to_limits();
-                    all.intersect(&own.to_limits());
-                    Decided::Limited(Arc::new(all.to_block()))
-                }
-                (Decided::Undecided, Some(_)) => Decided::Undecided,
-            };
+            limits.extend(f.filter.filter(raw, slots, shape).map_err(|e| Fault::of_filter(&f.name, &e))?);
         }
-        Ok(decided)
+        Ok(given.restricted_by(limits))
     }
 
     /// What the policy hands over to its successor.
