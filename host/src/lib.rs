@@ -32,7 +32,7 @@ mod artifact;
 mod control;
 mod core;
 mod facade;
-pub mod foreign;
+
 pub mod record;
 pub mod round;
 mod serving;
@@ -43,7 +43,7 @@ pub use self::core::composition::{Composition, Kind, Role, Wanted, Weighted};
 pub use self::core::event::{self, Cause, Event, EventKind};
 pub use self::core::guard::Guard;
 pub use self::core::info::{ActiveInfo, LaneKind, PartInfo};
-pub use self::core::{limits, text};
+pub use self::core::{foreign, limits, text};
 pub use artifact::watch::concerns_us;
 pub use artifact::{load, vet};
 pub use control::activation;

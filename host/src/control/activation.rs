@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::artifact::vet::{read_text, text_of};
 use crate::core::built_in::BuiltIn;
+pub use crate::core::composition::ACTIVE_FILE;
 use crate::core::composition::{Composition, Kind, Wanted, Weighted};
 use crate::core::guard::Guard;
 use crate::core::info::LaneKind;
@@ -19,9 +20,6 @@ use crate::core::limits::{
     MAX_WEIGHT,
 };
 use crate::core::text::json_reason;
-
-/// The name of the file.
-pub const ACTIVE_FILE: &str = "active.json";
 
 /// The shape of `active.json`, for its JSON Schema.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -99,7 +99,7 @@ impl Report {
         let text = serde_json::to_string(&said).unwrap_or_default();
         let mut write = self.write.lock().unwrap_or_else(PoisonError::into_inner);
         // On a line of its own, whatever a plugin has written to descriptors that are not its own. A host that is gone
-        // need not be told.
+        // need not hear it.
         let _ = write.write_all(format!("\n{text}\n").as_bytes()).and_then(|()| write.flush());
     }
 

@@ -320,7 +320,7 @@ impl Registry {
         &self,
         file: &str,
         library: &Library,
-        export: &crate::foreign::Description,
+        export: &crate::core::foreign::Description,
         in_service: impl Fn(&str, &str) -> bool,
     ) -> Listed {
         let sha256 = library.loaded.digest().to_string();

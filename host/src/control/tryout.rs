@@ -9,8 +9,8 @@ use crate::artifact::load::Loaded;
 use crate::control::admit::{self, AdmitError, LibraryPart, Origin, PolicyPart, Recipe};
 use crate::core::built_in::BuiltIn;
 use crate::core::composition::{Composition, Wanted, Weighted};
+use crate::core::foreign::Description;
 use crate::core::text::chain;
-use crate::foreign::Description;
 
 /// An export that does not do well with its default config.
 #[derive(Clone, Debug)]

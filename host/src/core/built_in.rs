@@ -12,8 +12,8 @@ use policy_plugin_api::{DistributionPolicy, FromConfig, PolicyError, config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::core::foreign::PolicyFault;
 use crate::core::text::chain;
-use crate::foreign::PolicyFault;
 
 /// What an embedder starts the host with; `active.json` may replace it at any time.
 #[derive(Clone, Debug, Default)]

@@ -184,7 +184,7 @@ pub enum EventKind {
         /// The stable code of what it did.
         code: &'static str,
     },
-    /// The previous host ended, without being told to, while it was trying this: it is judged again before it is used.
+    /// The previous host ended, without being asked to, while it was trying this: it is judged again before it is used.
     EndedInTrial {
         /// The file that it comes from.
         file: String,

@@ -7,9 +7,9 @@ use policy_plugin_api::score::MAX_SCORE;
 use policy_wire::contract::Violation;
 
 use crate::core::composition::Kind;
+use crate::core::foreign::PolicyFault;
 use crate::core::limits::{GUARD_MISSES, GUARD_RESTARTS, GUARD_WINDOW};
 use crate::core::text::chain;
-use crate::foreign::PolicyFault;
 
 /// What takes a generation out of service, besides the faults that do so at once (an illegal answer, a panic, an error,
 /// a crash, a broken protocol): `"guard"` in `active.json`.

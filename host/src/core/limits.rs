@@ -32,7 +32,7 @@ pub const SHADOW_MESSAGES: usize = 64;
 pub const SHADOW_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the shadows rest after a round, in times of what they took for it: they get a twentieth of a core at most.
 pub const SHADOW_REST: u32 = 19;
-/// How large a recording may become, unless told otherwise. Reached: recording stops, and says so.
+/// How large a recording may become, unless the embedder says otherwise. Reached: recording stops, and says so.
 pub const RECORDING_BYTES: u64 = 256 * 1024 * 1024;
 /// What of a recording's limit is kept for its end.
 pub const RECORDING_END_BYTES: u64 = 256;
@@ -58,7 +58,7 @@ pub const MAX_DUMPS: usize = 16;
 pub const MAX_DUMPS_BYTES: u64 = 64 * 1024 * 1024;
 /// Messages waiting for the control task. Full: whoever sends one waits; rounds send none.
 pub const INBOX_MESSAGES: usize = 1_024;
-/// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and it is told how many.
+/// Events kept for a slow listener. Overrun: the oldest are lost to that listener, and the log says how many.
 pub const EVENTS_KEPT: usize = 4_096;
 /// Observations waiting for the next round. Full: the oldest are dropped and counted.
 pub const MAX_OBSERVATIONS: usize = 65_536;
@@ -87,7 +87,7 @@ pub const PICKUP_GRACE: Duration = Duration::from_secs(2);
 pub const GUARD_MISSES: u32 = 3;
 /// The same for restarts of a worker process, of which no lane has one yet.
 pub const GUARD_RESTARTS: u32 = 3;
-/// How long a missed deadline counts, unless told otherwise.
+/// How long a missed deadline counts, unless `"guard"` says otherwise.
 pub const GUARD_WINDOW: Duration = Duration::from_secs(60);
 /// Largest `misses` and `restarts` that `active.json` may ask for.
 pub const MAX_GUARD_COUNT: u32 = 1_000;
@@ -104,7 +104,7 @@ pub const MAX_LANES_TRIED: usize = 4;
 /// How often one round is put to a new line-up because the one that it was put to was replaced before its turn came.
 /// Reached: the fallback binds it.
 pub const MAX_LINEUPS_TRIED: usize = 64;
-/// What happened in one lane and was not told yet. More: the oldest is lost; nothing depends on it.
+/// What happened in one lane and the control task has not seen yet. More: the oldest is lost; nothing depends on it.
 pub const LANE_NEWS: usize = 64;
 /// How long a round looks for the answer of its policy's thread before it sleeps, where there is more than one core, and
 /// when the last answer came in that time: the task that asks does nothing else meanwhile, as in the `inline` lane.

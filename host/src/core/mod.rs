@@ -8,6 +8,7 @@ pub(crate) mod digest;
 pub mod event;
 pub(crate) mod events;
 pub(crate) mod feedback;
+pub mod foreign;
 pub(crate) mod guard;
 pub(crate) mod info;
 pub mod limits;

@@ -6,9 +6,9 @@ use policy_wire::assemble::Round;
 use policy_wire::block::Block;
 
 use crate::core::decided::Decided;
+use crate::core::foreign::Proposal;
 use crate::core::guard::Fault;
 use crate::core::info::ActiveInfo;
-use crate::foreign::Proposal;
 
 /// A generation, with how many rounds it had answered before.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The recorder's queue: a round is handed over and never waits. What finds no room is counted.
+//! The recorder's queue: a round is handed over and never waits. What a full queue refuses is counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -99,7 +99,7 @@ impl Tape {
         (Self { messages, progress }, inbox)
     }
 
-    /// Takes a round; never waits. What finds no room is counted.
+    /// Takes a round; never waits. What a full queue refuses is counted.
     pub(crate) fn round(&self, taken: Taken) {
         let progress = &*self.progress;
         progress.seen.fetch_add(1, Ordering::Relaxed);

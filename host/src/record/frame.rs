@@ -17,7 +17,7 @@ pub(super) const FRAME_HEAD_BYTES: usize = 24;
 pub(super) fn header(header: &Header) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(header)?;
     let length = u32::try_from(text.len()).ok().filter(|&n| n <= MAX_RECORDING_HEADER_BYTES);
-    let length = length.ok_or_else(|| io::Error::other("what is told about the recording is too long"))?;
+    let length = length.ok_or_else(|| io::Error::other("what the embedder says about the recording is too long"))?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(length.to_le_bytes());

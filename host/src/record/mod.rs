@@ -1,7 +1,7 @@
 //! The flight recorder: what every round was asked, and what was answered, kept in a file that can be replayed.
 //!
 //! Recording is off the hot path. `bind` hands over references to the round, the answer and the limits, and never waits;
-//! what finds no room in the queue is not recorded, and is counted. A thread of low priority writes. Three things
+//! what a full queue refuses is not recorded, and is counted. A thread of low priority writes. Three things
 //! follow: a round that is being recorded cannot be reused by the embedder at once (its executor rows are copied for the
 //! next one); memory in the queue is bounded by [`MAX_QUEUED_BYTES`](crate::core::limits::MAX_QUEUED_BYTES); and a recording
 //! may have gaps, which it tells.
@@ -81,7 +81,7 @@ pub struct Header {
     pub api_minor: u32,
     /// When it was begun.
     pub started_unix_ms: u64,
-    /// What the embedder told besides.
+    /// What the embedder adds.
     pub about: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -172,11 +172,11 @@ impl Restorer {
         let flags = content.u8()?;
         let has = |flag: u8| flags & flag != 0;
         let (generation, took_us, roster) = (content.u64()?, content.u64()?, content.u64()?);
-        let generation = self.generations.get(&generation).ok_or("of a generation that was not told")?;
-        let roster = self.rosters.get(&roster).ok_or("on a roster that was not told")?;
+        let generation = self.generations.get(&generation).ok_or("of a generation that is not in the recording")?;
+        let roster = self.rosters.get(&roster).ok_or("on a roster that is not in the recording")?;
         let n = content.u32()? as usize;
         let stages = content.many::<8>(n)?.map(|number| self.stages.get(&u64::from_le_bytes(number)).cloned());
-        let stages: Vec<_> = stages.collect::<Option<_>>().ok_or("with a stage that was not told")?;
+        let stages: Vec<_> = stages.collect::<Option<_>>().ok_or("with a stage that is not in the recording")?;
         let words = content.changes(&self.base)?;
         self.base.clone_from(&words);
         let round = Round::from_block(block(words, BlockKind::Round)?, Arc::clone(roster), stages);

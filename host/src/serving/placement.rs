@@ -1,4 +1,4 @@
-//! What can be told of an answer from its round alone: whose input it put where its bytes lie. Pure.
+//! What an answer shows from its round alone: whose input it put where its bytes lie. Pure.
 
 use policy_wire::{BoundTask, RunningJobs};
 

@@ -13,11 +13,11 @@ use policy_wire::block::{Block, BlockRef};
 
 use crate::core::composition::Composition;
 use crate::core::decided::Decided;
+use crate::core::foreign::Proposal;
 use crate::core::guard::Fault;
 use crate::core::info::PartInfo;
 use crate::core::limits::{SHADOW_MESSAGES, SHADOW_PATIENCE, SHADOW_REST};
 use crate::core::threads::{self, Priority};
-use crate::foreign::Proposal;
 use crate::serving::lane::{LimitsCell, Pipeline};
 use crate::serving::placement::input_bytes;
 use crate::serving::validate;
@@ -125,7 +125,7 @@ impl Shadows {
         Ok(Self { messages, shared })
     }
 
-    /// Shows what happened; never waits: what finds no room is not seen.
+    /// Shows what happened; never waits: with a full queue it is not seen.
     pub(crate) fn observed(&self, batch: &Arc<Block>) {
         let _ = self.messages.try_send(Message::Observed(Arc::clone(batch)));
     }

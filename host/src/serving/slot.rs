@@ -199,8 +199,8 @@ impl Slot {
         Arc::ptr_eq(&self.lineup.load(), lineup)
     }
 
-    /// Puts a new generation in service. Control task only.
-    pub(crate) fn swap(&self, new: Arc<Active>) {
+    /// Puts a new generation in service; returns the line-up before. Control task only.
+    pub(crate) fn swap(&self, new: Arc<Active>) -> Arc<Lineup> {
         let old = self.lineup.load_full();
         // The last good one: what serves now, if it ever answered, else what would have stood in for it.
         let serving = old.serving();
@@ -209,6 +209,7 @@ impl Slot {
         let stands_in = proven && !serving.info.is_made_like(&new.info);
         let standby = if stands_in || old.standby.is_suspended() { serving } else { &old.standby };
         self.store(new, Arc::clone(standby), &old);
+        old
     }
 
     /// Formalises what rounds do already once the active generation is suspended; returns what answers. Control task only.

@@ -8,9 +8,9 @@ use policy_wire::assemble::Round;
 use policy_wire::contract::Checker;
 
 use crate::core::decided::Decided;
+use crate::core::foreign::Proposal;
 use crate::core::guard::Fault;
 use crate::core::info::ActiveInfo;
-use crate::foreign::Proposal;
 
 /// A legal answer to a round: what the embedder applies. There is no other way to get bindings out of the host.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::receipt::{Listed, Quarantined, Receipt};
 use crate::artifact::vet::create_private;
 use crate::core::text;
 
-/// Where the host keeps its own files, unless told otherwise: under the plugin directory.
+/// Where the host keeps its own files, unless it is named: under the plugin directory.
 pub const STATE_DIR: &str = ".policy-host";
 /// The receipt's file name.
 pub const RECEIPT_FILE: &str = "receipt.json";

@@ -1,4 +1,4 @@
-//! Receipt and registry as the control task published them last, for whoever asks the host.
+//! Receipt and registry as the control task published them last, for callers in this process.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -40,7 +40,7 @@ pub struct Receipt {
     /// The rounds that took generations out of service, as kept by this host for `policy-host replay`, oldest first, at
     /// most [`MAX_DUMPS`](crate::core::limits::MAX_DUMPS).
     pub dumps: Vec<DumpReceipt>,
-    /// What the previous host was trying when it ended without being told to.
+    /// What the previous host was trying when it ended without being asked to.
     pub ended_in_trial: Vec<String>,
     /// The recording, where one was asked for.
     pub recording: Option<RecordingReceipt>,

@@ -149,7 +149,7 @@ impl Trials {
         self.lock().suspects.contains_key(&(sha256.to_owned(), recipe.to_owned()))
     }
 
-    /// Nothing is tried any more, as far as a later host is concerned: this one ends because it was told to.
+    /// Nothing is tried any more, as far as a later host is concerned: this one ends on request.
     pub(crate) fn close(&self) {
         let mut kept = self.lock();
         kept.current.clear();

@@ -48,7 +48,7 @@ impl Make {
     }
 }
 
-/// One exported type: what a host is told of it, and how it makes an instance.
+/// One exported type: what a host reads of it, and how it makes an instance.
 pub struct Export {
     name: &'static str,
     observes: bool,

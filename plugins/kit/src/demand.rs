@@ -12,7 +12,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// One vcore, no memory: what tasks take unless told otherwise.
+    /// One vcore, no memory: what tasks take unless the round says otherwise.
     pub const UNIT: Self = Self { vcores: 1, memory_mib: 0 };
 
     /// What each task of a stage takes, where it is the same for all.

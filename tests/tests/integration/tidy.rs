@@ -72,7 +72,7 @@ fn the_abi_crate_is_named_in_two_places_only() {
         let may = path.starts_with("plugin-api/src/abi/")
             || path == "plugin-api/tests/abi_lock/layout.rs"
             || path == "host/src/artifact/load/dl.rs"
-            || path.starts_with("host/src/foreign/")
+            || path.starts_with("host/src/core/foreign/")
             || ["frozen-2.0", "other-layout", "raw-limits", "unchecked-root"]
                 .iter()
                 .any(|fixture| path.starts_with(&format!("tests/fixtures/{fixture}/")))
@@ -171,6 +171,27 @@ fn a_round_as_data_is_safe_code_and_knows_no_boundary() {
         let found: Vec<_> = banned.iter().filter(|b| text.contains(**b)).collect();
         assert!(found.is_empty(), "{path} uses {found:?}");
     }
+}
+
+/// The rooms of the host, from the top: each may use those below it. `artifact` and `serving` use nothing of each other.
+#[test]
+fn rooms_of_the_host_import_downwards_only() {
+    const ROOMS: &[&str] = &["facade", "control", "record", "state", "serving", "artifact", "core"];
+    let place = |room: &str| ROOMS.iter().position(|r| *r == room);
+    let room_of = |path: &str| path.strip_prefix("host/src/").and_then(|p| place(p.split(['/', '.']).next()?));
+    let mut met = BTreeSet::new();
+    for (path, text) in sources() {
+        let Some(from) = room_of(&path) else { continue };
+        for (number, line) in code(&text) {
+            let used = line.split("crate::").skip(1).filter_map(|rest| place(rest.split([':', ';']).next()?));
+            for to in used {
+                met.insert((from, to));
+                let sideways = (ROOMS[from], ROOMS[to]) == ("serving", "artifact");
+                assert!(to >= from && !sideways, "{path}:{number}: {} uses {}: {line}", ROOMS[from], ROOMS[to]);
+            }
+        }
+    }
+    assert!(met.len() > ROOMS.len(), "imports are found where they are expected: {met:?}");
 }
 
 /// The part of a file before its unit tests, without comments: (line number, line).

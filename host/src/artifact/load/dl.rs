@@ -18,8 +18,8 @@ use policy_plugin_api::abi::manifest::ROOT_SYMBOL;
 
 use super::error::LoadError;
 use crate::artifact::vet::Vetted;
+use crate::core::foreign::ForeignModule;
 use crate::core::text::{self, chain};
-use crate::foreign::ForeignModule;
 
 /// A mapped library that is never unloaded.
 type Mapped = ManuallyDrop<Library>;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 pub use error::LoadError;
 
 use crate::artifact::vet::{Digest, Staged, Vetted};
+use crate::core::foreign::{Description, ForeignModule, PolicyFault};
 use crate::core::limits::MAX_LIBRARIES;
 use crate::core::text::chain;
-use crate::foreign::{Description, ForeignModule, PolicyFault};
 
 /// A mapped library. Only [`load`] makes one; it lives as long as the process.
 #[derive(Debug)]

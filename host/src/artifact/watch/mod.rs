@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::control::activation::ACTIVE_FILE;
+use crate::core::composition::ACTIVE_FILE;
 use crate::core::limits::{CHANGING_LIMIT, MAX_PLUGIN_FILES, QUIET_PERIOD};
 use crate::core::text;
 use settle::{Due, Settle, Signal, Times};
@@ -117,9 +117,9 @@ impl Fingerprint {
         age.is_some_and(|age| age < UNCLOSED_PERIOD)
     }
 
-    /// When a change happened that no event told of: as the file says, but after the last look and not after `now`.
+    /// When a change happened that came without an event: as the file says, but after the last look and not after `now`.
     /// What the file says may be wrong (another machine's clock, a rename that leaves its times alone): then it counts
-    /// from the last look, so that no latency is told shorter than it was.
+    /// from the last look, so that no latency is shown shorter than it was.
     fn happened(self, wall: SystemTime, now: Instant, last_look: Instant) -> Instant {
         let age = self.changed_at().and_then(|at| wall.duration_since(at).ok());
         age.and_then(|age| now.checked_sub(age)).map_or(last_look, |at| at.max(last_look))

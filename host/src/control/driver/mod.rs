@@ -36,7 +36,7 @@ use crate::core::text::shown;
 use crate::core::threads::{self, Job, Priority, Retired, Workers};
 use crate::record::Recorder;
 use crate::serving::service::Service;
-use crate::serving::slot::Active;
+use crate::serving::slot::{Active, Lineup};
 use crate::state::files::StateFiles;
 use crate::state::last_good::LastGood;
 use crate::state::published::Published;
@@ -103,6 +103,8 @@ pub(crate) struct Control {
     served_sha256: String,
     /// The trial of the generation whose first answer is waited for.
     trial: Option<UnderTrial>,
+    /// The line-up before the last swap, until the new generation has answered.
+    left: Option<Arc<Lineup>>,
     /// When to look at the lanes, at the latest.
     look_again: Option<Instant>,
     generation: u64,
@@ -168,6 +170,7 @@ impl Control {
             proved: None,
             served_sha256: String::new(),
             trial: None,
+            left: None,
             look_again: None,
             generation,
             scanned: options.plugins.is_none(),
@@ -275,6 +278,7 @@ impl Control {
         self.give_up_admissions(now);
         self.give_up_construction(now);
         self.drive(Input::Tick);
+        self.left.take_if(|_| self.machine.awaited().is_none());
         Retired::retry();
     }
 

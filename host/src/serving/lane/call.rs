@@ -7,8 +7,8 @@ use std::time::Duration;
 use policy_plugin_api::PolicyState;
 
 use crate::core::decided::Decided;
+use crate::core::foreign::{PolicyFault, Proposal};
 use crate::core::guard::Fault;
-use crate::foreign::{PolicyFault, Proposal};
 
 /// What the filters of a round decided, once they have.
 pub(crate) type LimitsCell = OnceLock<Decided>;

@@ -15,10 +15,10 @@ use super::pipeline::Pipeline;
 use super::station::{Caller, Station};
 use super::turns::{self, Kind, Place, Turns};
 use crate::core::feedback::Batch;
+use crate::core::foreign::Proposal;
 use crate::core::guard::{Fault, Guard};
 use crate::core::threads::{self, Priority};
 use crate::core::wake::Wake;
-use crate::foreign::Proposal;
 
 /// Somebody who waits for a turn.
 pub(super) enum Waiter {

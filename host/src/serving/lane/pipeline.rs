@@ -18,10 +18,10 @@ use policy_wire::{AvailableTaskSlots, RunningJobs};
 
 use super::call::LimitsCell;
 use crate::core::decided::Decided;
+use crate::core::foreign::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 use crate::core::guard::Fault;
 use crate::core::text::chain;
 use crate::core::threads::Retired;
-use crate::foreign::{ForeignFilter, ForeignPolicy, ForeignScore, PolicyFault, Proposal};
 
 /// A policy: linked in, or in a plugin.
 pub(crate) enum PolicyInstance {

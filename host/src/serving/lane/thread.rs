@@ -1,9 +1,9 @@
 //! The `thread` lane: a thread of the policy's own, which owns the policy and what it reads, so that a call that never
 //! returns can be left behind: the thread is written off, counted, and capped.
 //!
-//! Waking a sleeper costs 5 to 60 us, as much as a small round. So both sides look for each other before they sleep, as
-//! long as it paid the last time (as hypervisors do with idle virtual CPUs: Linux, "halt polling"): a burst of rounds
-//! pays for one wake-up. The thread does not look for rounds that come now and then; who asks looks for the answer of any
+//! Waking a sleeping thread costs 5 to 60 us, as much as a small round. So both sides spin before they sleep, as long as
+//! that paid the last time (as hypervisors do with idle virtual CPUs: Linux, "halt polling"): a burst of rounds pays for
+//! one wake-up. The lane thread does not spin for rounds that come now and then; the caller spins for the answer of any
 //! round, unless the last one took longer than that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +21,11 @@ use super::pipeline::Pipeline;
 use super::station::{Caller, Station};
 use super::turns::{self, Kind, Place, Turns};
 use crate::core::feedback::Batch;
+use crate::core::foreign::{PolicyFault, Proposal};
 use crate::core::guard::{Fault, Guard};
 use crate::core::limits::{LOOK_FOR_ANSWER, LOOK_FOR_ROUND, LOOKS_FOR_ROUND, PICKUP_GRACE};
 use crate::core::threads::{self, Priority, Seat};
 use crate::core::wake::Wake;
-use crate::foreign::{PolicyFault, Proposal};
 
 type Answer = Result<Proposal, Fault>;
 type Exported = Result<Option<PolicyState>, PolicyFault>;

@@ -14,7 +14,7 @@ use crate::ids::{ExecutorId, ExecutorUid};
 pub struct AvailableTaskSlots {
     /// The executor.
     pub executor: ExecutorId,
-    /// Free vcores: a task takes as many as it asks for, one unless told otherwise.
+    /// Free vcores: a task takes as many as it asks for, one unless the round says otherwise.
     pub slots: u32,
     /// Free memory in MiB. Zero where the embedder does not account for memory, and no task asks for any.
     pub memory_mib: u64,

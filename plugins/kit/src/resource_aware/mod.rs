@@ -48,7 +48,7 @@ pub struct ResourceAwareConfig {
     /// 60000. No less than the interval of the reports: until then, what was bound since the report is added to it. 0
     /// takes every report as it is.
     pub report_ms: u64,
-    /// Milliseconds in which what durations told about an executor loses half of its weight, at most a day, default
+    /// Milliseconds in which what durations showed about an executor loses half of its weight, at most a day, default
     /// 120000. 0 leaves durations out of account.
     pub forget_ms: u64,
     /// What scarcity of the memory and vcores that a task asks for weighs, in percent of what load weighs, at most
@@ -70,7 +70,7 @@ impl Default for ResourceAwareConfig {
 /// limits of filters and required labels always hold; among the executors drawn that satisfy them, the task goes to the
 /// one with the least `slowness x (1 + occupancy + scarcity)`, where occupancy is the load once the task is there over
 /// the capacity. Work conserving, but for tasks whose required labels are on no free executor. Deterministic: randomness
-/// comes from the round's seed and number. Keeps what durations told about executors, and hands it over. Cost:
+/// comes from the round's seed and number. Keeps what durations showed about executors, and hands it over. Cost:
 /// O(executors) a round, where load is reported, else O(executors with something free); O(choices) a task.
 #[derive(Debug)]
 pub struct ResourceAware {
