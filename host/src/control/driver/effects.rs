@@ -152,8 +152,7 @@ impl Control {
     fn swap_in(&mut self, made: Made) {
         let Made { active, recipe, handed, trial } = made;
         let from = self.service.slot.load().serving().info.policy().to_owned();
-        // Ending what left takes time on other cores: the first round of the new generation comes first.
-        self.left = Some(self.service.slot.swap(Arc::clone(&active)));
+        self.left.push(self.service.slot.swap(Arc::clone(&active)));
         self.recipes.insert(active.info.generation, recipe);
         self.forget_recipes();
         self.trial = trial;

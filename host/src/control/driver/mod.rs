@@ -31,7 +31,7 @@ use crate::control::registry::Registry;
 use crate::control::request::{Refusal, ReplyTo, Request};
 use crate::core::event::{Cause, Event, EventKind};
 use crate::core::info::ActiveInfo;
-use crate::core::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL};
+use crate::core::limits::{FILES_INTERVAL, IDLE_AFTER, RECEIPT_INTERVAL, RETIRE_INTERVAL};
 use crate::core::text::shown;
 use crate::core::threads::{self, Job, Priority, Retired, Workers};
 use crate::record::Recorder;
@@ -103,8 +103,10 @@ pub(crate) struct Control {
     served_sha256: String,
     /// The trial of the generation whose first answer is waited for.
     trial: Option<UnderTrial>,
-    /// The line-up before the last swap, until the new generation has answered.
-    left: Option<Arc<Lineup>>,
+    /// Line-ups that were replaced since `let_go_at`. What nothing else refers to ends when they are let go of: together,
+    /// because ending it takes time on the cores that rounds need.
+    left: Vec<Arc<Lineup>>,
+    let_go_at: Instant,
     /// When to look at the lanes, at the latest.
     look_again: Option<Instant>,
     generation: u64,
@@ -170,7 +172,8 @@ impl Control {
             proved: None,
             served_sha256: String::new(),
             trial: None,
-            left: None,
+            left: Vec::new(),
+            let_go_at: Instant::now(),
             look_again: None,
             generation,
             scanned: options.plugins.is_none(),
@@ -238,6 +241,7 @@ impl Control {
             || !self.admitting.is_empty()
             || self.restoring
             || !self.replacing.is_empty()
+            || !self.left.is_empty()
     }
 
     /// A construction has just begun: what it makes goes into service before files are written.
@@ -278,7 +282,10 @@ impl Control {
         self.give_up_admissions(now);
         self.give_up_construction(now);
         self.drive(Input::Tick);
-        self.left.take_if(|_| self.machine.awaited().is_none());
+        if now.saturating_duration_since(self.let_go_at) >= RETIRE_INTERVAL {
+            self.left.clear();
+            self.let_go_at = now;
+        }
         Retired::retry();
     }
 
