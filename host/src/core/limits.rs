@@ -120,7 +120,7 @@ pub const IDLE_AFTER: Duration = Duration::from_millis(200);
 pub const UNKNOWN_NAME_GRACE: Duration = Duration::from_millis(300);
 /// How often the host's files are written at most: the first change at once, what follows closely together.
 pub const FILES_INTERVAL: Duration = Duration::from_millis(25);
-/// How long retired generations wait for company before a thread is started to drop them.
+/// How long line-ups that were replaced are kept, so that what left is ended together.
 pub const RETIRE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the receipt's counters are brought up to date while rounds flow.
 pub const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);

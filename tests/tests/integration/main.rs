@@ -10,6 +10,7 @@ mod circles;
 mod compose;
 mod conservation;
 mod contract;
+mod dropped;
 mod embed;
 mod evaluate;
 mod faults;

@@ -1,0 +1,54 @@
+//! A host that is dropped ends its policies, whatever else of it still hangs in plugin code.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::hosted::{Hosted, PATIENCE};
+
+fn lines(file: &Path) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+async fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// Hosts a policy that writes a line when it ends, and drops the host; with `hang`, while another one hangs in its
+/// constructor.
+async fn its_policy_ends(lane: &str, hang: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let (ended, reached) = (directory.path().join("ended"), directory.path().join("reached"));
+    let active = |plan| json!({ "policy": "misdeed", "lane": lane, "config": { "plan": [plan] } }).to_string();
+    let says_so = active(json!({ "stage": "drop", "deeds": [{ "append": [ended, "ended"] }] }));
+    let mut hosted = Hosted::start();
+    hosted.bring_up("fixture_misdeed", &says_so, "misdeed").await;
+    assert_eq!(hosted.bind(3).await.policy(), "misdeed");
+    assert_eq!(lines(&ended), 1, "the instance of the rehearsal has ended");
+    if hang {
+        hosted.sandbox.activate(&active(json!({ "stage": "construct", "deeds": [{ "touch": reached }, "hang"] })));
+        until("the constructor hangs", || reached.exists()).await;
+    }
+    drop(hosted);
+    until("the policy ends", || lines(&ended) == 2).await;
+}
+
+#[tokio::test]
+async fn in_each_lane() {
+    for lane in ["thread", "inline"] {
+        its_policy_ends(lane, false).await;
+    }
+}
+
+#[tokio::test]
+async fn while_a_constructor_hangs() {
+    for lane in ["thread", "inline"] {
+        its_policy_ends(lane, true).await;
+    }
+}
