@@ -141,7 +141,7 @@ pub mod fault {
     pub const PANICKED: u32 = 4;
     pub const PROTOCOL: u32 = 5;
     pub const UNKNOWN_POLICY: u32 = 6;
-    /// The plugin does not know what [`RawPolicy::ask`] asks for.
+    /// The plugin does not know what `RawPolicy::ask` asks for.
     pub const UNKNOWN_QUESTION: u32 = 7;
 }
 
