@@ -3,6 +3,7 @@
 use policy_plugin_api::{DistributionPolicy, FromConfig};
 
 use crate::sections;
+pub(crate) use crate::workload::Subject;
 use crate::workload::Workload;
 
 /// The tables of every policy.
@@ -12,13 +13,6 @@ pub(crate) const SECTIONS: [(&str, Section); 4] = [
     ("per-task", sections::per_task),
     ("one-changed", sections::one_changed),
 ];
-
-/// A policy with the work that it is made for.
-pub(crate) struct Subject {
-    pub(crate) name: &'static str,
-    pub(crate) workload: Workload,
-    pub(crate) make: fn() -> Box<dyn DistributionPolicy>,
-}
 
 /// A policy with its default config.
 pub(crate) fn subject<P: DistributionPolicy + FromConfig + 'static>(workload: Workload) -> Subject {

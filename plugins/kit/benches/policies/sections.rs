@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use policy_plugin_api::{BoundTask, DistributionPolicy, ExecutorId, TaskId};
 
 use crate::baseline::Strings;
-use crate::harness::Subject;
 use crate::paired::{Ratio, compare, quantile};
-use crate::workload::{Cluster, bind};
+use crate::workload::{Cluster, Subject, bind};
 
 const EXECUTORS: u32 = 10_000;
 const VCORES: u32 = 100;

@@ -162,3 +162,10 @@ pub(crate) fn bind(
         std::task::Poll::Pending => panic!("policies have nothing to wait for"),
     }
 }
+
+/// A policy with the work that it is made for.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) workload: Workload,
+    pub(crate) make: fn() -> Box<dyn DistributionPolicy>,
+}
