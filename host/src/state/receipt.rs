@@ -29,7 +29,7 @@ pub struct Receipt {
     pub mapped_libraries: u64,
     /// Threads that were written off and are still in plugin code, over all hosts of the process.
     pub stuck_threads: u64,
-    /// Outcomes and observations that were dropped because nobody took them in time.
+    /// Observations that were dropped because no round took them in time.
     pub dropped_messages: u64,
     /// Libraries out of service.
     pub quarantined: Vec<Quarantined>,

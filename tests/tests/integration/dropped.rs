@@ -2,22 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::json;
 
-use crate::hosted::{Hosted, PATIENCE};
+use crate::hosted::{Hosted, until};
 
 fn lines(file: &Path) -> usize {
     fs::read_to_string(file).map_or(0, |text| text.lines().count())
-}
-
-async fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 /// Hosts a policy that writes a line when it ends, and drops the host; with `hang`, while another one hangs in its
@@ -33,10 +24,10 @@ async fn its_policy_ends(lane: &str, hang: bool) {
     assert_eq!(lines(&ended), 1, "the instance of the rehearsal has ended");
     if hang {
         hosted.sandbox.activate(&active(json!({ "stage": "construct", "deeds": [{ "touch": reached }, "hang"] })));
-        until("the constructor hangs", || reached.exists()).await;
+        until("the constructor hangs", || reached.exists());
     }
     drop(hosted);
-    until("the policy ends", || lines(&ended) == 2).await;
+    until("the policy ends", || lines(&ended) == 2);
 }
 
 #[tokio::test]

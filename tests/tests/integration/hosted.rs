@@ -1,7 +1,7 @@
 //! A host over a sandbox, in this process.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use policy_host::{Event, EventKind, Events, HostOptions, Plan, PolicyHost};
 
@@ -10,6 +10,15 @@ use crate::sandbox::Sandbox;
 
 /// How long a test waits for what must happen: only a broken host takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so that no event tells of.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// A host with its sandbox and its events.
 pub(crate) struct Hosted {

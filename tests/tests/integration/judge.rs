@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::binary::{Running, command, run};
-use crate::hosted::PATIENCE;
+use crate::hosted::until;
 use crate::sandbox::{Sandbox, library, misdeed};
 
 /// How long a grandchild lives that nobody should wait for: longer than any test may take.
@@ -43,15 +43,6 @@ fn assert_passes(plan: &Value) {
     let (exit, verdict) = verdict_on(plan, &["--time-limit-s", "20"]);
     assert_eq!((exit, &verdict["code"]), (0, &Value::from("ok")), "{plan}: {verdict}");
     assert_eq!(verdict["policies"][0]["name"], "misdeed");
-}
-
-/// Waits until something is so.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The processes that have this text in their arguments.

@@ -200,7 +200,9 @@ impl Control {
 
     fn receipt(&mut self, generation: u64, answered: Option<Instant>, awaited: Awaited) {
         self.trial = None;
-        let Some(active) = self.in_lineup(generation) else { return };
+        let Some(active) = self.in_lineup(generation) else {
+            return self.answer(awaited.reply, Err(Refusal::new("superseded", "it is in service no more")));
+        };
         let info = Arc::clone(&active.info);
         let done = answered.unwrap_or(awaited.swapped.at);
         self.say(EventKind::Receipted {

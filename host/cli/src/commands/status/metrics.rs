@@ -25,12 +25,7 @@ pub(super) fn text(receipt: &Receipt, running: bool) -> Result<String, Failure> 
     gauge(r, "threads_stuck", "Threads written off in plugin code", receipt.stuck_threads);
     counter(r, "fallback_rounds", "Rounds that the fallback bound", receipt.fallback_rounds);
     counter(r, "empty_rounds", "Rounds in which nothing could be bound safely", receipt.empty_rounds);
-    counter(
-        r,
-        "dropped_messages",
-        "Outcomes and observations dropped because a queue was full",
-        receipt.dropped_messages,
-    );
+    counter(r, "dropped_messages", "Observations dropped because no round took them in time", receipt.dropped_messages);
     let changes = receipt.last_change.as_ref().map_or(0, |change| change.number);
     counter(r, "changes", "Changes carried out or refused", changes);
     let ok = receipt.last_change.as_ref().is_none_or(|change| change.ok);
